@@ -1,0 +1,86 @@
+"""Everything that komt-local raises on purpose, as one tree:
+
+    KomtError                   one sentence that names the offender and the remedy
+    ├── UsageError              the call itself cannot be right (exit status 2)
+    │   └── TemplateError       no such template, or a chat template that cannot be rendered
+    ├── ModelError              a model that is not here, or cannot be used
+    │   ├── ModelNotFound       nothing under that reference
+    │   └── InvalidModel        a file that is not a whole, sane GGUF
+    ├── ContextOverflow         more tokens than the context holds
+    ├── OutOfMemory             this machine does not hold what was asked for
+    ├── EngineError             llama.cpp reported a failure while it ran
+    └── Closed                  the model was used after it was closed
+
+Every error carries its sentence in English and in Korean; `str()` gives the English one, and the
+command line picks by locale. The conversion package has a tree of the same shape of its own
+(`komt_convert.errors`), because it knows nothing of this one.
+"""
+
+from __future__ import annotations
+
+
+class KomtError(Exception):
+    """A failure that a user can read: one sentence in English (`str`) and one in Korean (`ko`)."""
+
+    exit_status = 1
+
+    def __init__(self, en: str, ko: str) -> None:
+        super().__init__(en)
+        self.ko = ko
+
+
+class UsageError(KomtError):
+    """Something asked for cannot be right, whatever the model."""
+
+    exit_status = 2
+
+
+class TemplateError(UsageError):
+    """An unknown template, or a chat template that cannot be rendered for these messages."""
+
+
+class ModelError(KomtError):
+    """A model that is not here, or cannot be used."""
+
+
+class ModelNotFound(ModelError):
+    """Nothing lies under that reference."""
+
+
+class InvalidModel(ModelError):
+    """The file is not a whole, sane GGUF that llama.cpp can run."""
+
+
+class ContextOverflow(KomtError):
+    """A prompt that does not fit the context.
+
+    `prompt_tokens` and `n_ctx` are both in tokens.
+    """
+
+    def __init__(self, prompt_tokens: int, n_ctx: int) -> None:
+        super().__init__(
+            f"The prompt has {prompt_tokens:,} tokens and the context holds {n_ctx:,}; "
+            "shorten the prompt, or give a larger context with -c/--ctx-size (n_ctx).",
+            f"프롬프트는 {prompt_tokens:,}토큰인데 컨텍스트에는 {n_ctx:,}토큰만 들어갑니다. "
+            "프롬프트를 줄이거나 -c/--ctx-size(n_ctx)로 컨텍스트를 늘리세요.",
+        )
+        self.prompt_tokens = prompt_tokens
+        self.n_ctx = n_ctx
+
+
+class OutOfMemory(KomtError):
+    """This machine's memory does not hold what was asked for."""
+
+
+class EngineError(KomtError):
+    """llama.cpp reported a failure while it ran."""
+
+
+class Closed(KomtError):
+    """The model, or its engine, was used after it was closed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This model is closed; load it again with Model.load(...).",
+            "이미 닫힌 모델입니다. Model.load(...)로 다시 여세요.",
+        )

@@ -1,0 +1,86 @@
+"""The values that pass between the parts of the runtime: what goes in and what comes out.
+
+All are frozen; none knows how it is made. Tokens are counted, seconds are wall-clock seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypedDict
+
+Role = Literal["system", "user", "assistant"]
+
+FinishReason = Literal["stop", "length", "cancelled", "context"]
+"""Why an answer ended: by itself (`stop`: an end token or a stop string), at `max_tokens`
+(`length`), by the caller (`cancelled`), or because the context was full (`context`)."""
+
+
+class MessageDict(TypedDict):
+    """A message as the OpenAI and Hugging Face interfaces write it."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a dialogue."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen; the defaults are llama.cpp's own, but for the penalty.
+
+    At `temperature` 0 the most likely token is taken and the rest but the penalty is without
+    effect. `top_k` 0, `top_p` 1, `min_p` 0 and `repeat_penalty` 1 switch a filter off.
+    `seed` None draws one at random.
+    """
+
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    repeat_penalty: float = 1.0
+    repeat_last_n: int = 64
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens counted: `cached_tokens` of the prompt were already in the context."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds spent on one request: waiting in the queue, on its prompt, on its answer."""
+
+    queue_seconds: float = 0.0
+    prompt_seconds: float = 0.0
+    generation_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A piece of an answer as it comes: whole characters only; the last has a finish reason."""
+
+    text: str
+    usage: Usage = field(default_factory=Usage)
+    finish_reason: FinishReason | None = None
+    timings: Timings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer: the fold of its events."""
+
+    text: str
+    finish_reason: FinishReason
+    usage: Usage
+    timings: Timings
