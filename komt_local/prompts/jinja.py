@@ -41,8 +41,7 @@ def render(
     marks = _Marks()
     variables: dict[str, Any] = {
         "messages": [
-            {"role": message.role, "content": marks.around(message.content)}
-            for message in messages
+            {"role": message.role, "content": marks.around(message.content)} for message in messages
         ],
         "context": None if context is None else marks.around(context),
         "bos_token": bos,

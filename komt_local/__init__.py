@@ -1,0 +1,71 @@
+"""Korean language models on your own machine: the Python interface of komt-local.
+
+    from komt_local import Model
+
+    with Model.load("model.gguf") as model:
+        print(model.chat("인삼은 어떤 효과가 있나요?").text)
+
+Importing this package loads nothing heavy; each public name is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import (
+        Closed,
+        ContextOverflow,
+        EngineError,
+        InvalidModel,
+        KomtError,
+        ModelError,
+        ModelNotFound,
+        OutOfMemory,
+        TemplateError,
+        UsageError,
+    )
+    from .model import Conversation, Model
+    from .types import Answer, Event, Message, Sampling, Timings, Usage
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Answer",
+    "Closed",
+    "ContextOverflow",
+    "Conversation",
+    "EngineError",
+    "Event",
+    "InvalidModel",
+    "KomtError",
+    "Message",
+    "Model",
+    "ModelError",
+    "ModelNotFound",
+    "OutOfMemory",
+    "Sampling",
+    "TemplateError",
+    "Timings",
+    "Usage",
+    "UsageError",
+]
+
+_TYPES = {"Answer", "Event", "Message", "Sampling", "Timings", "Usage"}
+
+
+def _home(name: str) -> str:
+    if name in _TYPES:
+        return ".types"
+    return ".model" if name in {"Conversation", "Model"} else ".errors"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_home(name), __name__), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

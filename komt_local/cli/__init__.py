@@ -1,0 +1,124 @@
+"""The command line: a click group whose commands are imported only when they are used.
+
+One file holds one command: its options, one call into the library, and what is printed. What a
+command says on stdout is its answer; notes, progress and errors go to stderr.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from ..language import say, say_error
+from .base import KomtCommand, KomtGroup, say_usage_error
+
+# name → the line that `komt-local --help` shows for it (English, Korean).
+COMMANDS: dict[str, tuple[str, str]] = {
+    "chat": ("Talk with a model.", "모델과 대화합니다."),
+    "run": ("Print one answer.", "답 하나를 출력합니다."),
+    "convert": (
+        "Turn a checkpoint into a verified GGUF file.",
+        "체크포인트를 검증된 GGUF 파일로 바꿉니다.",
+    ),
+    "show": ("Show what a model file holds.", "모델 파일의 내용을 보여 줍니다."),
+    "bench": ("Measure prompt and generation speed.", "프롬프트와 생성 속도를 잽니다."),
+}
+
+
+class _LazyGroup(KomtGroup):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(f".{cmd_name}", __name__).command
+        assert isinstance(command, KomtCommand)
+        return command
+
+    def short_helps(self) -> list[tuple[str, str]]:
+        return [(name, say(*lines)) for name, lines in COMMANDS.items()]
+
+
+def _group() -> click.Group:
+    return _LazyGroup(
+        name="komt-local",
+        help=say(
+            "Korean language models on your own machine: from a Hugging Face checkpoint to a "
+            "verified GGUF file, and from the file to a conversation. Everything works offline.",
+            "한국어 언어 모델을 내 컴퓨터에서: 허깅 페이스 체크포인트를 검증된 GGUF 파일로 "
+            "바꾸고, 그 파일과 대화합니다. 모두 오프라인에서 됩니다.",
+        ),
+        context_settings={
+            "help_option_names": ["-h", "--help"],
+            "auto_envvar_prefix": "KOMT_LOCAL",
+            "max_content_width": 100,
+        },
+        params=[_version_option()],
+    )
+
+
+def _version_option() -> click.Option:
+    def show(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+        if wanted:
+            from .. import __version__
+
+            click.echo(f"komt-local {__version__}")
+            ctx.exit()
+
+    return click.Option(
+        ["--version"],
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=show,
+        help=say("Print the version.", "버전을 출력합니다."),
+    )
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit status: 1 for what went wrong, 2 for usage.
+
+    Every error that a user can meet is caught here, once, and said in one sentence on stderr.
+    """
+    from ..errors import KomtError
+
+    try:
+        status = _group().main(list(arguments), prog_name="komt-local", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except KomtError as error:
+        return _fail(say_error(error), error.exit_status)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 0
+    except click.ClickException as error:
+        return _fail(say_usage_error(error), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail(say("Interrupted.", "중단했습니다."), 130)
+    except BrokenPipeError:
+        return _closed_pipe()
+    except Exception as error:
+        if not _is_conversion_error(error):
+            raise
+        return _fail(say_error(error), 1)
+
+
+def _is_conversion_error(error: Exception) -> bool:
+    """Whether the error is the conversion package's, which is imported only when it was used."""
+    return any(kind.__module__ == "komt_convert.errors" for kind in type(error).__mro__)
+
+
+def _fail(sentence: str, status: int) -> int:
+    click.echo(f"{say('Error', '오류')}: {sentence}", err=True)
+    return status
+
+
+def _closed_pipe() -> int:
+    """The reader of our output has left (as `head` does): leave too, without a word."""
+    import os
+    import sys
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141

@@ -1,0 +1,75 @@
+"""click, made to speak Korean where the locale does: headings of the help, and usage errors."""
+
+from __future__ import annotations
+
+import click
+
+from ..language import say
+
+
+class _SpeaksKorean(click.Command):
+    """A command whose help has its headings in the user's language."""
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        pieces = " ".join(self.collect_usage_pieces(ctx))
+        formatter.write_usage(ctx.command_path, pieces, prefix=say("Usage: ", "사용법: "))
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        records = (parameter.get_help_record(ctx) for parameter in self.get_params(ctx))
+        with formatter.section(say("Options", "옵션")):
+            formatter.write_dl([record for record in records if record is not None])
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.help = say("Show this help.", "이 도움말을 보여 줍니다.")
+        return option
+
+
+class KomtCommand(_SpeaksKorean):
+    """One command."""
+
+
+class KomtGroup(_SpeaksKorean, click.Group):
+    """A group that lists its commands without importing them."""
+
+    def short_helps(self) -> list[tuple[str, str]]:
+        """The commands, each with one line on what it does."""
+        raise NotImplementedError
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        with formatter.section(say("Commands", "명령")):
+            formatter.write_dl(self.short_helps())
+
+
+def say_usage_error(error: click.ClickException) -> str:
+    """What was wrong with the command line, in one sentence that points to the help."""
+    sentence = say(error.format_message(), _korean(error))
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        path = error.ctx.command_path
+        sentence += say(f" See `{path} --help`.", f" `{path} --help`를 보세요.")
+    return sentence
+
+
+def _korean(error: click.ClickException) -> str:
+    match error:
+        case click.NoSuchOption():
+            near = f" 혹시 {', '.join(error.possibilities)}?" if error.possibilities else ""
+            return f"그런 옵션은 없습니다: {error.option_name}.{near}"
+        case click.MissingParameter():
+            return f"{_name(error)}이(가) 빠졌습니다."
+        case click.BadParameter():
+            return f"{_name(error)}의 값이 알맞지 않습니다: {error.message}"
+        case _:
+            return error.format_message()
+
+
+def _name(error: click.BadParameter) -> str:
+    if error.param is None:
+        return str(error.param_hint or "")
+    return (
+        error.param.opts[0]
+        if error.param.opts[0].startswith("-")
+        else error.param.make_metavar(error.ctx or click.Context(click.Command("")))
+    )

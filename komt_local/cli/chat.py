@@ -1,0 +1,98 @@
+"""`komt-local chat`: talk with a model."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .. import library
+from ..language import say
+from . import options
+from .base import KomtCommand
+
+if TYPE_CHECKING:
+    from ..model import Model
+    from ..terminal.chat import Chat, Screen
+
+
+@click.command(
+    cls=KomtCommand,
+    help=say(
+        "Talk with MODEL, a GGUF file; without it, with the embedded model. /help in the chat "
+        "lists its commands.",
+        "GGUF 파일 MODEL과 대화합니다. 없으면 내장 모델과 대화합니다. 대화 중 /help를 치면 "
+        "명령을 볼 수 있습니다.",
+    ),
+)
+@click.argument("model", required=False)
+@options.loading()
+@options.answering()
+@click.option(
+    "--history/--no-history",
+    "history",
+    default=None,
+    help=say(
+        "Send the dialogue so far (default: as the template was trained).",
+        "지금까지의 대화를 함께 보냄(기본: 템플릿이 학습된 대로).",
+    ),
+)
+@options.quiet()
+def command(model: str | None, **given: Any) -> None:
+    people_watch = sys.stdin.isatty() and sys.stdout.isatty()
+    with options.load(model, given) as opened:
+        chat = _open_chat(opened, given, styled=people_watch)
+        if people_watch and not given["quiet"]:
+            _greet(opened, chat.screen)
+        chat.run(_reader(people_watch))
+
+
+def _open_chat(model: Model, given: dict[str, Any], *, styled: bool) -> Chat:
+    from ..terminal.chat import Chat, Screen, Settings
+
+    screen = Screen(sys.stdout, sys.stderr, styled)
+    talk = model.conversation(
+        system=given["system"], history=given["history"], on_overflow="drop-oldest"
+    )
+    answer_options = {"max_tokens": given["max_tokens"], "stop": given["stop"]}
+    settings = Settings(answer_options | options.sampling_of(given))
+    about = [
+        f"{say('model', '모델')}: {model.name} ({model.path})",
+        f"{say('template', '템플릿')}: {model.template.name}",
+    ]
+    return Chat(talk, settings, screen, n_ctx=model.n_ctx, about=about)
+
+
+def _greet(model: Model, screen: Screen) -> None:
+    """Name the model and, for the embedded one, say how to get a real one."""
+    screen.note(f"{model.name} · {model.path.stat().st_size / 2**20:.1f} MiB")
+    if model.path == library.embedded():
+        screen.note(
+            say(
+                "The embedded model knows only how to use komt-local. For a real one: "
+                "hf download davidkim205/komt-mistral-7b-v1 --local-dir komt, then "
+                "komt-local convert komt -o komt.gguf, then komt-local chat komt.gguf",
+                "내장 모델은 komt-local 사용법만 압니다. 진짜 모델을 쓰려면 "
+                "hf download davidkim205/komt-mistral-7b-v1 --local-dir komt 다음에 "
+                "komt-local convert komt -o komt.gguf 그리고 komt-local chat komt.gguf",
+            )
+        )
+    if model.template.single_turn:
+        screen.note(
+            say(
+                "It was trained on single questions: earlier turns are not sent (--history does).",
+                "문답 하나씩 학습한 모델이라 앞의 대화는 보내지 않습니다(--history로 보냄).",
+            )
+        )
+    screen.note(say("/help lists the commands, Ctrl-D leaves.", "/help 명령 목록, Ctrl-D 끝내기."))
+
+
+def _reader(people_watch: bool) -> Callable[[], str]:
+    from ..terminal.line import read_plain, reader_at_terminal
+
+    if not people_watch:
+        return read_plain
+    return reader_at_terminal(Path(click.get_app_dir("komt-local")) / "history")

@@ -1,0 +1,149 @@
+"""`komt-local convert`: a checkpoint becomes a verified GGUF file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..language import say
+from . import options
+from .base import KomtCommand
+from .output import note, print_json, size
+
+if TYPE_CHECKING:
+    from komt_convert import Report
+
+
+@click.command(
+    cls=KomtCommand,
+    help=say(
+        "Turn the Hugging Face checkpoint in the folder SOURCE into one GGUF file, quantized, and "
+        "prove that the file says what the checkpoint said.",
+        "폴더 SOURCE의 허깅 페이스 체크포인트를 양자화된 GGUF 파일 하나로 바꾸고, 그 파일이 "
+        "체크포인트와 같은 것을 말하는지 증명합니다.",
+    ),
+)
+@click.argument("source")
+@click.option(
+    "-o", "--output", required=True, metavar="OUT", help=say("The GGUF file.", "만들 GGUF 파일.")
+)
+@click.option(
+    "-q",
+    "--quantization",
+    metavar="TYPE",
+    default="Q4_K_M",
+    show_default=True,
+    help=say(
+        "F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q4_0.",
+        "F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q4_0.",
+    ),
+)
+@options.template()
+@click.option(
+    "--no-verify",
+    is_flag=True,
+    help=say("Skip the proof of the weights.", "가중치 증명을 건너뜁니다."),
+)
+@click.option(
+    "--force", is_flag=True, help=say("Replace OUT if it exists.", "OUT이 있으면 바꿔 씁니다.")
+)
+@options.threads()
+@options.json_output()
+@options.quiet()
+def command(source: str, output: str, **given: Any) -> None:
+    from komt_convert import convert
+
+    from ..prompts import PRESETS, choose
+
+    name = given["template"]
+    jinja = choose(name, None).jinja if name else None
+    with _progress(hidden=given["quiet"]) as progress:
+        report = convert(
+            source,
+            output,
+            quant=given["quantization"],
+            chat_template=jinja,
+            verify=not given["no_verify"],
+            force=given["force"],
+            threads=given["threads"],
+            progress=progress,
+        )
+    if given["as_json"]:
+        print_json(report.as_dict())
+    elif not given["quiet"]:
+        _summarize(report)
+        if not report.has_chat_template:
+            names = ", ".join(PRESETS)
+            note(
+                f"The checkpoint carries no chat template; name one with --template ({names}).",
+                f"체크포인트에 대화 템플릿이 없습니다. --template으로 정하세요({names}).",
+            )
+
+
+@contextmanager
+def _progress(*, hidden: bool) -> Iterator[Any]:
+    """A bar on stderr with rate and remaining time, for `convert`'s progress callback."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    stages = {
+        "write": say("converting", "변환"),
+        "verify": say("verifying", "검증"),
+    }
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=hidden or not console.is_terminal
+    ) as bar:
+        tasks: dict[str, Any] = {}
+
+        def report(step: Any) -> None:
+            if step.stage not in tasks:
+                tasks[step.stage] = bar.add_task(
+                    stages.get(step.stage, step.stage), total=step.total
+                )
+            bar.update(tasks[step.stage], completed=step.done)
+
+        yield report
+
+
+def _summarize(report: Report) -> None:
+    for line in _lines(report):
+        click.echo(line)
+
+
+def _lines(report: Report) -> list[str]:
+    before, after = size(report.source_bytes), size(report.out_bytes)
+    bits = f"{report.bits_per_weight:.2f}"
+    return [
+        f"{report.out}",
+        say(
+            f"  {report.file_type}, {before} → {after}, {bits} bits per weight",
+            f"  {report.file_type}, {before} → {after}, 가중치당 {bits}비트",
+        ),
+        say(
+            f"  {report.seconds:.1f} s, peak memory {size(report.peak_memory_bytes)}",
+            f"  {report.seconds:.1f}초, 최대 메모리 {size(report.peak_memory_bytes)}",
+        ),
+        say(
+            f"  {report.tokens_compared:,} token ids equal the source tokenizer's",
+            f"  토큰 {report.tokens_compared:,}개가 원본 토크나이저와 같음",
+        ),
+        f"  sha256 {report.sha256}",
+    ]

@@ -1,0 +1,60 @@
+"""What the commands print: answers as they come, results as JSON, bars for long work."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from ..language import say
+from ..terminal.text import printable
+from ..types import Event
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on one line, Hangul as Hangul."""
+    print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+def print_answer(events: Iterable[Event], *, as_json: bool) -> None:
+    """Print an answer as it comes; as JSON, one object for the whole of it.
+
+    On a terminal, control characters in the text are left out: a model must not drive it.
+    """
+    text: list[str] = []
+    last = Event("")
+    clean = printable if sys.stdout.isatty() else str
+    for event in events:
+        text.append(event.text)
+        last = event
+        if not as_json:
+            print(clean(event.text), end="", flush=True)
+    if as_json:
+        print_json(_summary("".join(text), last))
+    elif not "".join(text).endswith("\n"):
+        print()
+
+
+def _summary(text: str, last: Event) -> dict[str, Any]:
+    return {
+        "text": text,
+        "finish_reason": last.finish_reason,
+        "usage": asdict(last.usage),
+        "timings": asdict(last.timings) if last.timings else None,
+    }
+
+
+def note(en: str, ko: str) -> None:
+    """One sentence on stderr: worth knowing, not part of the answer."""
+    print(say(en, ko), file=sys.stderr, flush=True)
+
+
+def size(count: float) -> str:
+    """A number of bytes for people, in powers of 1024."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.2f} GiB"

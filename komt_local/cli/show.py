@@ -1,0 +1,86 @@
+"""`komt-local show`: what a model file holds, and the prompt as it would be sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.cells import cell_len
+
+from .. import library
+from ..language import say
+from ..terminal.text import printable
+from . import options
+from .base import KomtCommand
+from .output import print_json, size
+
+if TYPE_CHECKING:
+    from ..library import Facts
+    from ..prompts import Segment, Template
+
+
+@click.command(
+    cls=KomtCommand,
+    help=say(
+        "Show what MODEL holds: architecture, size, tokenizer, template, and the prompt as it "
+        "will be sent.",
+        "MODEL의 내용을 보여 줍니다: 구조, 크기, 토크나이저, 템플릿, 실제로 보낼 프롬프트.",
+    ),
+)
+@click.argument("model", required=False)
+@options.template()
+@options.json_output()
+def command(model: str | None, template: str | None, **given: Any) -> None:
+    facts = library.describe(library.resolve(model))
+    chosen, prompt = _prompt(facts, template)
+    if given["json"]:
+        name = chosen.name if chosen else None
+        plain = [{"text": segment.text, "ours": segment.ours} for segment in prompt]
+        print_json(facts.as_dict() | {"template": name, "prompt": plain})
+        return
+    rows = [*_rows(facts), (say("template", "템플릿"), _template_line(chosen))]
+    width = max(cell_len(name) for name, _ in rows) + 2
+    for name, value in rows:
+        click.echo(f"{name}{' ' * (width - cell_len(name))}{value}")
+    if prompt:
+        click.echo(say("prompt (what you type in «»):", "프롬프트(입력한 글은 «» 안):"))
+        click.echo(_marked(prompt))
+
+
+def _rows(facts: Facts) -> list[tuple[str, str]]:
+    return [
+        (say("file", "파일"), str(facts.path)),
+        (say("name", "이름"), facts.name),
+        (say("architecture", "구조"), facts.architecture),
+        (say("parameters", "매개변수"), f"{facts.n_parameters:,}"),
+        (say("type", "양자화"), facts.file_type),
+        (say("size", "크기"), size(facts.size_bytes)),
+        (say("context", "컨텍스트"), f"{facts.n_ctx_train:,} {say('tokens', '토큰')}"),
+        (say("tokenizer", "토크나이저"), f"{facts.tokenizer}, {facts.n_tokens:,}"),
+        (say("author", "만든 이"), facts.author or "-"),
+        (say("licence", "라이선스"), facts.licence or "-"),
+        (say("source", "출처"), facts.source or "-"),
+    ]
+
+
+def _prompt(facts: Facts, name: str | None) -> tuple[Template | None, tuple[Segment, ...]]:
+    """The template that would be used, and what it makes of a question; nothing without one."""
+    from ..prompts import choose, render
+    from ..types import Message
+
+    if name is None and facts.chat_template is None:
+        return None, ()
+    template = choose(name, facts.chat_template)
+    question = Message("user", say("your question", "여기에 질문"))
+    return template, render(template, [question], bos=facts.bos, eos=facts.eos)
+
+
+def _template_line(template: Template | None) -> str:
+    if template is None:
+        return say("none; name one with --template", "없음. --template으로 정하세요")
+    return template.name + (say(", single turn", ", 문답 하나씩") if template.single_turn else "")
+
+
+def _marked(prompt: tuple[Segment, ...]) -> str:
+    text = "".join(part.text if part.ours else f"«{part.text}»" for part in prompt)
+    return printable(text)
