@@ -94,6 +94,9 @@ def _strftime_now(form: str) -> str:
     return datetime.now().strftime(form)
 
 
+_PIECE_OF_MARK = re.compile("[\ue000-\ue003]")
+
+
 class _Marks:
     """A pair of marks that nobody could have typed, made anew for every prompt."""
 
@@ -121,6 +124,8 @@ class _Marks:
                 if inside == (part == self._open):
                     raise _taken_apart(template)
                 inside = not inside
+            elif not inside and _PIECE_OF_MARK.search(part):
+                raise _taken_apart(template)
             elif part:
                 yield Segment(part, ours=not inside)
         if inside:
