@@ -1,0 +1,172 @@
+"""What this machine has, and what a model needs of it, so that too much is refused beforehand.
+
+The arithmetic is pure functions over numbers of bytes; `available_memory` and `physical_cores`
+measure. It knows nothing of llama.cpp, and loads nothing but psutil.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import OutOfMemory
+
+DEFAULT_CONTEXT = 8192
+"""Tokens, where the model was trained on that many and the memory holds them."""
+_CELL_PADDING = 256  # llama.cpp rounds a context up to whole blocks of cells
+_RESERVE = 64 << 20  # the interpreter, the tokenizer, scratch of other parts
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the size of a context depends on. `kv_row` is n_head_kv x head size, K and V together."""
+
+    n_layer: int
+    kv_row: int
+    n_embd: int
+    n_ff: int
+    n_vocab: int
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Bytes that a loaded model takes: its weights, its KV cache, its compute buffers."""
+
+    weights: int
+    kv_cache: int
+    compute: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.kv_cache + self.compute + _RESERVE
+
+
+def kv_cache_bytes(shape: Shape, n_ctx: int, n_slots: int, value_bytes: int = 2) -> int:
+    """Keys and values of every layer for `n_slots` times `n_ctx` tokens."""
+    n_cells = -(-n_ctx // _CELL_PADDING) * _CELL_PADDING
+    return shape.n_layer * shape.kv_row * n_cells * n_slots * value_bytes
+
+
+def compute_bytes(shape: Shape, n_ctx: int, n_slots: int, n_batch: int) -> int:
+    """About what llama.cpp's compute buffers take, with flash attention.
+
+    The activations of the widest layer, the attention mask (f32 and f16), and the logits.
+    """
+    activations = 4 * n_batch * (4 * shape.n_embd + 3 * shape.n_ff)
+    mask = 6 * n_batch * n_ctx
+    logits = 2 * 4 * n_slots * shape.n_vocab
+    return activations + mask + logits
+
+
+def need(
+    shape: Shape, weights: int, n_ctx: int, n_slots: int, n_batch: int, value_bytes: int = 2
+) -> Need:
+    """What a model with this context takes, in bytes."""
+    return Need(
+        weights,
+        kv_cache_bytes(shape, n_ctx, n_slots, value_bytes),
+        compute_bytes(shape, n_ctx, n_slots, n_batch),
+    )
+
+
+def largest_context(
+    shape: Shape, weights: int, limit: int, n_slots: int, n_batch: int, available: int
+) -> int:
+    """The largest context up to `limit` that fits, in steps of 256 tokens; 0 if none does."""
+    low, high = 0, -(-limit // _CELL_PADDING)
+    while low < high:
+        middle = (low + high + 1) // 2
+        asked = need(shape, weights, middle * _CELL_PADDING, n_slots, n_batch)
+        low, high = (middle, high) if asked.total <= available else (low, middle - 1)
+    return min(low * _CELL_PADDING, limit)
+
+
+def too_large(n_ctx: int, n_slots: int, asked: Need, available: int, fits: int) -> OutOfMemory:
+    """The refusal of a context that the memory does not hold; `fits` tokens would."""
+    remedy_en, remedy_ko = _remedy(fits)
+    slots_en, slots_ko = (f" x {n_slots}", f" x {n_slots}개") if n_slots > 1 else ("", "")
+    return OutOfMemory(
+        f"A context of {n_ctx:,} tokens{slots_en} needs about {gigabytes(asked.total)} "
+        f"({gigabytes(asked.weights)} model, {gigabytes(asked.kv_cache)} KV cache, "
+        f"{gigabytes(asked.compute)} buffers) and {gigabytes(available)} are available; "
+        + remedy_en,
+        f"컨텍스트 {n_ctx:,}토큰{slots_ko}에는 약 {gigabytes(asked.total)}"
+        f"(모델 {gigabytes(asked.weights)}, KV 캐시 {gigabytes(asked.kv_cache)}, "
+        f"버퍼 {gigabytes(asked.compute)})가 필요한데 쓸 수 있는 메모리는 "
+        f"{gigabytes(available)}입니다. " + remedy_ko,
+    )
+
+
+def _remedy(fits: int) -> tuple[str, str]:
+    if fits:
+        return (
+            f"give a context of at most {fits:,} tokens with -c/--ctx-size (n_ctx).",
+            f"-c/--ctx-size(n_ctx)를 {fits:,} 이하로 주세요.",
+        )
+    return (
+        "free some memory, or take a smaller model or quantization type.",
+        "메모리를 비우거나 더 작은 모델이나 양자화 유형을 쓰세요.",
+    )
+
+
+def gigabytes(n_bytes: int) -> str:
+    """A number of bytes for people: `4.1 GB`, `850 MB`."""
+    return f"{n_bytes / 1e9:,.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:,.0f} MB"
+
+
+def physical_cores() -> int:
+    """Cores to compute on: hyperthreads do not count, nor what this process may not use."""
+    import psutil
+
+    cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        cores = min(cores, len(os.sched_getaffinity(0)))
+    return max(1, cores)
+
+
+def available_memory() -> int:
+    """Bytes that this process can still take, within the limits of its control groups."""
+    import psutil
+
+    return min([int(psutil.virtual_memory().available), *_cgroup_room(Path("/"))])
+
+
+def _cgroup_room(root: Path) -> list[int]:
+    """What each control group above this process leaves; empty where there are none."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    rooms = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            rooms += _rooms(
+                root / "sys/fs/cgroup", path, "memory.max", "memory.current", "inactive_file"
+            )
+        elif "memory" in controllers.split(","):
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            rooms += _rooms(root / "sys/fs/cgroup/memory", path, *names)
+    return rooms
+
+
+def _rooms(mount: Path, path: str, limit: str, usage: str, reclaimable: str) -> list[int]:
+    """Walks from the process's group up to the mount, which in a container is its own group."""
+    group = mount / path.strip("/")
+    groups = [group, *group.parents]
+    rooms = []
+    for folder in groups[: groups.index(mount) + 1]:
+        try:
+            allowed = (folder / limit).read_text().strip()
+            used = int((folder / usage).read_text())
+            cached = _field((folder / "memory.stat").read_text(), reclaimable)
+        except (OSError, ValueError):
+            continue
+        if allowed != "max":
+            rooms.append(max(0, int(allowed) - used + cached))
+    return rooms
+
+
+def _field(stat: str, name: str) -> int:
+    return next((int(line.split()[1]) for line in stat.splitlines() if line.split()[0] == name), 0)
