@@ -192,13 +192,13 @@ class Tokenizer:
         """Keeps llama.cpp's log off the terminal; the callback is one for the whole process."""
         api = self._api
 
-        @api.llama_log_callback
         def keep(level: int, text: bytes, data: object) -> None:
             self.messages.append(text.decode("utf-8", "replace").rstrip())
 
+        callback = api.llama_log_callback(keep)
         before, data = api.llama_log_callback(), ctypes.c_void_p()
         api.llama_log_get(ctypes.byref(before), ctypes.byref(data))
-        api.llama_log_set(keep, ctypes.c_void_p(0))
+        api.llama_log_set(callback, ctypes.c_void_p(0))
         try:
             yield
         finally:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from komt_convert.errors import QuantizationError
 from komt_convert.tensor_types import BY_NAME, TensorType
@@ -20,7 +19,8 @@ Shape = tuple[int, ...]
 """Rows first, as in Hugging Face and numpy; the last number is the row length."""
 
 
-class Model(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Model:
     """What the choice depends on beside names and shapes."""
 
     architecture: str
@@ -38,7 +38,8 @@ class Model(NamedTuple):
         return self.n_layers == 80 and self.n_heads != self.n_kv_heads
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Place:
     """The `index`-th of `count` tensors with the same role."""
 
     index: int

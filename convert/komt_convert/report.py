@@ -1,0 +1,79 @@
+"""What a conversion says while it runs and when it is done: plain values, no printing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+Stage = Literal["write", "verify"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a stage is, in bytes: of the source while writing, of the file while verifying."""
+
+    stage: Stage
+    done: int
+    total: int
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorErrors:
+    """The largest error among the tensors of one type.
+
+    `relative` is the root mean square of the differences over that of the values.
+    """
+
+    type: str
+    n_tensors: int
+    relative: float
+    worst: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A finished conversion.
+
+    `source_bytes` are those of the weight files, `bits_per_weight` counts the tensor data of the
+    new file, `seconds` run from start to end, and `peak_memory_bytes` is the most that the process
+    has had in memory at once, whatever it did before. Without verification, `tokens_compared` is 0
+    and `errors` and `sha256` are empty.
+    """
+
+    out: Path
+    file_type: str
+    architecture: str
+    n_tensors: int
+    n_parameters: int
+    source_bytes: int
+    out_bytes: int
+    bits_per_weight: float
+    seconds: float
+    peak_memory_bytes: int
+    verified: bool
+    tokens_compared: int
+    errors: tuple[TensorErrors, ...]
+    sha256: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as JSON can say it."""
+        return asdict(self) | {"out": str(self.out)}
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process has had at once, in bytes."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

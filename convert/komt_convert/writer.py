@@ -1,0 +1,213 @@
+"""Writing a GGUF file of which every byte has its place before a value is read.
+
+`plan` lays out header and tensors from names, shapes and types alone. `write` fills the layout:
+threads take the tensors by chunks of rows, and each chunk is loaded, quantized, written where it
+belongs, and let go. Tensors lie in the order in which llama.cpp's quantizer writes them: what
+belongs to no layer, then layer by layer. Which type a tensor gets is decided in `recipes`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from komt_convert import ggml
+from komt_convert.errors import QuantizationError, SourceError
+from komt_convert.gguf_header import CODES
+from komt_convert.metadata import Metadata, Value, ValueType
+from komt_convert.output import Output
+from komt_convert.report import OnProgress, Progress
+from komt_convert.tensor_types import TensorType
+from komt_convert.tensors import Tensor
+
+ALIGNMENT = 32
+CHUNK_VALUES = 1 << 20
+"""What a thread has in its hands at once, or one row if that is more: 4 MB as float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A tensor with its type in the file and the offset of its first byte from the file's start."""
+
+    tensor: Tensor
+    type: TensorType
+    offset: int
+
+    @property
+    def row_bytes(self) -> int:
+        return self.type.row_bytes(self.tensor.row_length)
+
+    @property
+    def n_bytes(self) -> int:
+        return self.tensor.n_rows * self.row_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole file: the bytes of its header, its tensors in order, and its size in bytes."""
+
+    metadata: Metadata
+    header: bytes
+    tensors: tuple[Placed, ...]
+    size: int
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(placed.tensor.n_elements for placed in self.tensors)
+
+    @property
+    def tensor_bytes(self) -> int:
+        return sum(placed.n_bytes for placed in self.tensors)
+
+
+def plan(metadata: Metadata, tensors: Iterable[Tensor], types: Mapping[str, TensorType]) -> Plan:
+    """The layout of a file with `tensors` in the order of `types`, which has each of them."""
+    by_name = {tensor.name: tensor for tensor in tensors}
+    relative, end = [], 0
+    for name, type_ in types.items():
+        placed = Placed(by_name[name], type_, end)
+        relative.append(placed)
+        end = _padded(end + placed.n_bytes)
+    header = encode_header(metadata, relative)
+    tensor_places = (Placed(p.tensor, p.type, len(header) + p.offset) for p in relative)
+    return Plan(metadata, header, tuple(tensor_places), len(header) + end)
+
+
+def write(
+    plan: Plan, output: Output, *, threads: int, on_progress: OnProgress | None = None
+) -> None:
+    """Fill `output` with all of `plan`; at most one chunk per thread is in memory."""
+    output.resize(plan.size)
+    output.write_at(0, plan.header)
+    todo = (chunk for placed in plan.tensors for chunk in chunks(placed))
+    total = sum(_source_bytes(placed.tensor, placed.tensor.n_elements) for placed in plan.tensors)
+    done = 0
+    with ThreadPoolExecutor(threads, "komt-convert") as pool:
+        pending: set[Future[int]] = set()
+        try:
+            while True:
+                more = islice(todo, 2 * threads - len(pending))
+                pending |= {pool.submit(_write_chunk, chunk, output) for chunk in more}
+                if not pending:
+                    return
+                # Windows does not deliver Ctrl-C to a wait without an end.
+                finished, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+                done += sum(future.result() for future in finished)
+                if on_progress:
+                    on_progress(Progress("write", done, total))
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The rows `start` to `stop` of a tensor."""
+
+    placed: Placed
+    start: int
+    stop: int
+
+
+def chunks(placed: Placed) -> Iterator[Chunk]:
+    """The pieces in which a tensor is written."""
+    n_rows = placed.tensor.n_rows
+    step = max(1, CHUNK_VALUES // placed.tensor.row_length)
+    for start in range(0, n_rows, step):
+        yield Chunk(placed, start, min(start + step, n_rows))
+
+
+def _write_chunk(chunk: Chunk, output: Output) -> int:
+    """Load, quantize and write some rows; gives the bytes that they take in the source."""
+    placed, tensor = chunk.placed, chunk.placed.tensor
+    rows = tensor.read(chunk.start, chunk.stop)
+    if not np.isfinite(rows).all():
+        raise _not_finite(tensor)
+    data = ggml.quantize(placed.type, rows)
+    if not ggml.is_valid(placed.type, data):
+        raise _too_large(tensor, placed.type)
+    output.write_at(placed.offset + chunk.start * placed.row_bytes, data.data)
+    return _source_bytes(tensor, rows.size)
+
+
+def _source_bytes(tensor: Tensor, n_values: int) -> int:
+    return n_values * (4 if tensor.dtype == "F32" else 2)
+
+
+def _not_finite(tensor: Tensor) -> SourceError:
+    return SourceError(
+        f"Tensor '{tensor.name}' holds NaN or infinity; the checkpoint is damaged, "
+        "so download it again or take an earlier one.",
+        f"텐서 '{tensor.name}'에 NaN이나 무한대가 있어 체크포인트가 손상된 것 같습니다. "
+        "다시 내려받거나 이전 체크포인트를 쓰세요.",
+    )
+
+
+def _too_large(tensor: Tensor, type_: TensorType) -> QuantizationError:
+    return QuantizationError(
+        f"The values of tensor '{tensor.name}' are too large for {type_.name}; "
+        "convert with BF16 instead.",
+        f"텐서 '{tensor.name}'의 값이 {type_.name} 타입에는 너무 큽니다. BF16으로 변환하세요.",
+    )
+
+
+# --- the header ----------------------------------------------------------------------------------
+
+
+def encode_header(metadata: Metadata, tensors: Iterable[Placed]) -> bytes:
+    """Everything before the tensor data, padded; offsets are taken as relative to its end."""
+    tensors = tuple(tensors)
+    parts = [b"GGUF", struct.pack("<IQQ", 3, len(tensors), len(metadata))]
+    parts += (_string(key) + _encode(key, value) for key, value in metadata.items())
+    parts += (_tensor_info(placed) for placed in tensors)
+    header = b"".join(parts)
+    return header.ljust(_padded(len(header)), b"\0")
+
+
+def _tensor_info(placed: Placed) -> bytes:
+    shape = placed.tensor.shape[::-1]
+    numbers = struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
+    return (
+        _string(placed.tensor.name)
+        + numbers
+        + struct.pack("<IQ", placed.type.number, placed.offset)
+    )
+
+
+def _encode(key: str, value: Value) -> bytes:
+    kind = struct.pack("<I", value.type)
+    try:
+        if value.element is not None:
+            kind += struct.pack("<IQ", value.element, len(value.data))
+            return kind + _array(value.element, value.data)
+        return kind + _scalar(value.type, value.data)
+    except UnicodeEncodeError:
+        raise SourceError(
+            f"The text for '{key}' is not valid Unicode; repair the checkpoint's tokenizer files.",
+            f"'{key}'에 쓸 글이 올바른 유니코드가 아닙니다. "
+            "체크포인트의 토크나이저 파일을 고치세요.",
+        ) from None
+
+
+def _array(element: ValueType, data: Iterable[object]) -> bytes:
+    if element is ValueType.STRING:
+        return b"".join(map(_string, data))  # type: ignore[arg-type]
+    return np.asarray(data, np.dtype("<" + CODES[element])).tobytes()
+
+
+def _scalar(type_: ValueType, data: object) -> bytes:
+    return _string(data) if isinstance(data, str | bytes) else struct.pack("<" + CODES[type_], data)
+
+
+def _string(text: str | bytes) -> bytes:
+    raw = text if isinstance(text, bytes) else text.encode()
+    return struct.pack("<Q", len(raw)) + raw
+
+
+def _padded(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
