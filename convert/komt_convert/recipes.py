@@ -146,6 +146,25 @@ FILE_TYPES = {
     )
 }
 
+_OTHER_FILE_TYPES = {
+    19: "IQ2_XXS",
+    20: "IQ2_XS",
+    21: "Q2_K_S",
+    22: "IQ3_XS",
+    23: "IQ3_XXS",
+    24: "IQ1_S",
+    28: "IQ2_S",
+    29: "IQ2_M",
+    31: "IQ1_M",
+    36: "TQ1_0",
+    37: "TQ2_0",
+    38: "MXFP4",
+    39: "NVFP4",
+    40: "Q1_0",
+    41: "Q2_0",
+}
+"""Numbers of file types that exist and are not made here (`enum llama_ftype`)."""
+
 _FALLBACKS = {
     "IQ3_S": "IQ4_NL",
     "IQ4_XS": "IQ4_NL",
@@ -179,6 +198,12 @@ def file_type(name: str) -> FileType:
             f"'{name}' 양자화 타입은 없습니다. 다음 중에서 고르세요: {names}.",
         )
     return known
+
+
+def file_type_name(number: object) -> str:
+    """The name of a general.file_type, of any kind that llama.cpp knows; "unknown" otherwise."""
+    names = {known.number: known.name for known in FILE_TYPES.values()} | _OTHER_FILE_TYPES
+    return names.get(number, "unknown") if isinstance(number, int) else "unknown"
 
 
 def file_order(name: str) -> tuple[int, str]:

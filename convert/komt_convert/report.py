@@ -57,6 +57,7 @@ class Report:
     peak_memory_bytes: int
     verified: bool
     tokens_compared: int
+    has_chat_template: bool
     errors: tuple[TensorErrors, ...]
     sha256: str
 
