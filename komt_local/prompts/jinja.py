@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ..errors import TemplateError
 from ..types import Message
 from .segments import Segment
-from .templates import Template
+from .template import Template
 
 if TYPE_CHECKING:
     import jinja2
