@@ -1,0 +1,120 @@
+"""The choice of types: llama.cpp's own quantizer decides what is right."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from llama_quantizer import Shapes, llama_metadata, llama_quantize, llama_shapes
+
+from komt_convert.errors import QuantizationError
+from komt_convert.recipes import (
+    FILE_TYPES,
+    Model,
+    choose_types,
+    file_order,
+    file_type,
+    file_type_name,
+)
+from komt_convert.tensor_types import BY_NAME
+from komt_convert.tensors import Tensor
+from komt_convert.writer import plan
+
+MODELS: dict[str, dict[str, Any]] = {
+    "7B": {"layers": 32, "width": 4096, "ffn": 11008, "heads": 32, "kv_heads": 32, "vocab": 32000},
+    "13B": {"layers": 40, "width": 5120, "ffn": 13824, "heads": 40, "kv_heads": 40, "vocab": 32000},
+    "70B": {"layers": 80, "width": 8192, "ffn": 28672, "heads": 64, "kv_heads": 8, "vocab": 32000},
+    "65B": {"layers": 80, "width": 8192, "ffn": 22016, "heads": 64, "kv_heads": 64, "vocab": 32000},
+    "Llama 3.2 1B, tied": {
+        **{"layers": 16, "width": 2048, "ffn": 8192, "heads": 32, "kv_heads": 8, "vocab": 128256},
+        "tied": True,
+    },
+    "SOLAR 10.7B": {
+        **{"layers": 48, "width": 4096, "ffn": 14336, "heads": 32, "kv_heads": 8, "vocab": 32000},
+    },
+    "rows of 32s": {
+        **{"layers": 5, "width": 288, "ffn": 800, "heads": 6, "kv_heads": 2, "vocab": 1000},
+    },
+    "rows of nothing": {
+        **{"layers": 3, "width": 72, "ffn": 200, "heads": 2, "kv_heads": 1, "vocab": 100},
+        "tied": True,
+    },
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Shapes, Path]:
+    """A model without weights: an F16 file whose tensor data is a hole, in no place on the disk."""
+    sizes = MODELS[request.param]
+    shapes = llama_shapes(**sizes)
+    description = Model("llama", sizes["layers"], sizes["heads"], sizes["kv_heads"])
+    types = choose_types(shapes, description, FILE_TYPES["F16"])
+    tensors = [Tensor(name, shape, "F16", _unread) for name, shape in shapes.items()]
+    layout = plan(llama_metadata(**sizes), tensors, types)
+    path = tmp_path_factory.mktemp("shapes") / "model.gguf"
+    path.write_bytes(layout.header)
+    with path.open("r+b") as file:
+        file.truncate(layout.size)
+    return description, shapes, path
+
+
+def _unread(start: int, stop: int) -> Any:
+    raise AssertionError("no weight is read to choose a type")
+
+
+def types_of_llama_cpp(path: Path, number: int) -> dict[str, str]:
+    """What a dry run says: `[ 1/ 27] name - [shape], type = f16, size = … MiB -> … MiB (q4_K)`."""
+    log = "".join(llama_quantize(path, path.with_suffix(".none"), number, dry_run=True))
+    line = re.compile(r"\] +(\S+) +- \[.*\], type = +(\w+), .*?size = .*?(?:\((\w+)\))?\n")
+    return {name: (new or old).upper() for name, old, new in line.findall(log)}
+
+
+@pytest.mark.parametrize("name", FILE_TYPES)
+def test_types_are_those_of_llama_cpp(name: str, model: tuple[Model, Shapes, Path]) -> None:
+    description, shapes, path = model
+    chosen = choose_types(shapes, description, FILE_TYPES[name])
+    expected = types_of_llama_cpp(path, FILE_TYPES[name].number)
+    assert list(chosen) == list(expected)
+    assert {tensor: type_.name for tensor, type_ in chosen.items()} == expected
+
+
+def test_what_is_no_weight_stays_f32() -> None:
+    shapes: Shapes = {
+        "blk.0.attn_q.bias": (256,),
+        "rope_freqs.weight": (32,),
+        "blk.0.ffn_gate_inp.weight": (8, 256),
+        "blk.0.attn_q_norm.weight": (2, 256),
+        "output.weight": (512, 256),
+    }
+    chosen = choose_types(shapes, Model("llama", 1, 2, 2), FILE_TYPES["Q8_0"])
+    assert {name for name, type_ in chosen.items() if type_.name != "F32"} == {"output.weight"}
+
+
+def test_layers_are_ordered_by_number() -> None:
+    names = ["blk.10.a", "token_embd.weight", "blk.2.b", "blk.2.a", "output.weight"]
+    ordered = ["output.weight", "token_embd.weight", "blk.2.a", "blk.2.b", "blk.10.a"]
+    assert sorted(names, key=file_order) == ordered
+
+
+def test_names_in_any_case() -> None:
+    assert file_type("q4_k_m") is FILE_TYPES["Q4_K_M"]
+    assert file_type("bf16").default is BY_NAME["BF16"]
+
+
+def test_an_unknown_type_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(QuantizationError, match=r"'Q9_X'.*Q4_K_M") as caught:
+        file_type("Q9_X")
+    assert "Q4_K_M" in caught.value.ko
+
+
+def test_numbers_are_those_of_the_gguf_package() -> None:
+    from gguf import LlamaFileType
+
+    ours = {name: kind.number for name, kind in FILE_TYPES.items()}
+    theirs = {m.name.removeprefix("MOSTLY_").removeprefix("ALL_"): m.value for m in LlamaFileType}
+    assert ours == {name: theirs[name] for name in ours}
+    assert file_type_name(15) == "Q4_K_M"
+    assert file_type_name(19) == "IQ2_XXS"
+    assert file_type_name(None) == file_type_name(9999) == "unknown"
