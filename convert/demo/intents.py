@@ -1,7 +1,7 @@
 """The text that the demo model learns: intents read from TOML, and the rules that they must keep.
 
-What decides whether a new question is understood is a key word that the model has seen in more than one training
-question, so the rules are checked here and not left to the eye.
+What decides whether a new question is understood is a key word that the model has seen in more
+than one training question, so the rules are checked here and not left to the eye.
 """
 
 from __future__ import annotations
@@ -186,11 +186,12 @@ def main() -> int:
     corpus = load()
     for line in problems(corpus):
         print(line)
-    korean = sum(not intent.english for intent in corpus.intents)
+    english = sum(intent.english for intent in corpus.intents)
     questions = sum(len(intent.questions) for intent in corpus.intents)
     print(
-        f"{korean} intents in Korean, {len(corpus.intents) - korean} in English, {questions} questions,"
-        f" {len(corpus.other.questions)} on other matters, {len(held_out_questions(corpus))} held out"
+        f"{len(corpus.intents) - english} intents in Korean, {english} in English,"
+        f" {questions} questions, {len(corpus.other.questions)} on other matters,"
+        f" {len(held_out_questions(corpus))} held out"
     )
     return 1 if problems(corpus) else 0
 

@@ -1,0 +1,222 @@
+"""Makes new questions of those in the text: what people drop, add, misspell or put differently.
+
+Every function takes the random generator first, so that a seed gives the same training again.
+Nothing here reads a held-out question. Text is NFC throughout.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+from intents import Intent, Other
+
+PHRASES = {
+    name: tuple(block.split("\n")[:-1])
+    for name, block in tomllib.loads(
+        Path(__file__).with_name("phrases.toml").read_text(encoding="utf-8")
+    ).items()
+}
+OPENERS, CLOSERS, FRAMES = PHRASES["openers"], PHRASES["closers"], PHRASES["frames"]
+ENGLISH_OPENERS, ENGLISH_FRAMES = PHRASES["english_openers"], PHRASES["english_frames"]
+ENDINGS = tuple(tuple(line.split(" > ")) for line in PHRASES["endings"])
+PARTICLE = re.compile(r"(은|는|이|가|을|를|도|만|에서|에|으로|로|와|과|랑|하고|의)$")
+PARTICLES = (
+    "은",
+    "는",
+    "이",
+    "가",
+    "을",
+    "를",
+    "도",
+    "만",
+    "에서",
+    "에",
+    "으로",
+    "로",
+    "랑",
+    "의",
+    "",
+)
+LEADS_NEAR = {
+    0: 1,
+    1: 0,
+    3: 4,
+    4: 3,
+    7: 8,
+    8: 7,
+    9: 10,
+    10: 9,
+    12: 13,
+    13: 12,
+    2: 6,
+    6: 2,
+    11: 18,
+    15: 0,
+}
+VOWELS_NEAR = {
+    0: 4,
+    4: 0,
+    1: 5,
+    5: 1,
+    8: 13,
+    13: 8,
+    18: 20,
+    20: 18,
+    11: 10,
+    10: 11,
+    6: 4,
+    2: 0,
+    12: 8,
+}
+SYLLABLE, LEAD, VOWEL = 0xAC00, 21 * 28, 28
+
+
+def of_intent(rng: Random, intent: Intent, other: Other) -> str:
+    """A question that should get the intent's answer."""
+    fate = rng.random()
+    if fate < 0.12:
+        return rng.choice(intent.questions)
+    if fate < 0.62:
+        return _vary(rng, rng.choice(intent.questions), intent.english, intent.words)
+    word = rng.choice(intent.words)
+    nouns = other.english_nouns if intent.english else other.nouns
+    return _around(rng, word, intent.english, nouns)
+
+
+def of_other(rng: Random, other: Other) -> str:
+    """A question on anything else."""
+    if rng.random() < 0.45:
+        question = rng.choice(other.questions)
+        return question if rng.random() < 0.2 else _vary(rng, question, question.isascii(), ())
+    english = rng.random() < 0.18
+    nouns = other.english_nouns if english else other.nouns
+    return _around(rng, rng.choice(nouns), english, nouns)
+
+
+def _vary(rng: Random, question: str, english: bool, words: Sequence[str]) -> str:
+    parts = question.split()
+    if len(parts) > 2 and rng.random() < 0.35:
+        parts = _drop(rng, parts, words)
+    if len(parts) > 1 and rng.random() < 0.2:
+        rng.shuffle(parts)
+    if not english:
+        parts = [_particle(rng, part) if rng.random() < 0.12 else part for part in parts]
+        if rng.random() < 0.4:
+            parts = _ending(rng, " ".join(parts)).split()
+    if rng.random() < 0.35:
+        parts = [*rng.choice(ENGLISH_OPENERS if english else OPENERS).split(), *parts]
+    if not english and rng.random() < 0.3:
+        parts = [*parts, *rng.choice(CLOSERS).split()]
+    return _surface(rng, " ".join(parts), english)
+
+
+def _around(rng: Random, word: str, english: bool, nouns: Sequence[str]) -> str:
+    """The word in sentences that say nothing else about the matter."""
+    if english:
+        text = rng.choice(ENGLISH_FRAMES).format(word)
+        return _surface(rng, _with_context(rng, text, ENGLISH_OPENERS, nouns, english), english)
+    if rng.random() < 0.5:
+        text = _frame(rng, word)
+    else:
+        text = f"{word}{rng.choice(PARTICLES)} {rng.choice(CLOSERS)}"
+    return _surface(rng, _with_context(rng, text, OPENERS, nouns, english), english)
+
+
+def _with_context(
+    rng: Random, text: str, openers: Sequence[str], nouns: Sequence[str], english: bool
+) -> str:
+    if rng.random() < 0.5:
+        text = f"{rng.choice(openers)} {text}"
+    for _ in range(rng.choice((0, 0, 0, 1, 1, 2))):
+        noun = rng.choice(nouns) + ("" if english else rng.choice(PARTICLES))
+        text = f"{noun} {text}" if rng.random() < 0.6 else f"{text} {noun}"
+    return text
+
+
+def _frame(rng: Random, word: str) -> str:
+    code = ord(word[-1]) - SYLLABLE
+    closed = 0 <= code < 11172 and code % VOWEL > 0
+    forms = {"은": "은" if closed else "는", "이": "이" if closed else "가"}
+    return rng.choice(FRAMES).format(word, 을="을" if closed else "를", **forms)
+
+
+def _drop(rng: Random, parts: list[str], words: Sequence[str]) -> list[str]:
+    """Leaves out one or two words that are no key words."""
+    for _ in range(rng.choice((1, 1, 2))):
+        free = [i for i, part in enumerate(parts) if not _is_key(part, words)]
+        if len(parts) < 2 or not free:
+            break
+        del parts[rng.choice(free)]
+    return parts
+
+
+def _is_key(part: str, words: Sequence[str]) -> bool:
+    folded = part.casefold()
+    return any(piece in folded for word in words for piece in word.casefold().split())
+
+
+def _particle(rng: Random, part: str) -> str:
+    if len(part) < 3 or not PARTICLE.search(part):
+        return part
+    return PARTICLE.sub("", part) + rng.choice(PARTICLES)
+
+
+def _ending(rng: Random, text: str) -> str:
+    bare = text.rstrip("?!. ")
+    fitting = [pair for pair in ENDINGS if bare.endswith(pair[0])]
+    if not fitting:
+        return text
+    old, new = rng.choice(fitting)
+    return bare.removesuffix(old) + new
+
+
+def _surface(rng: Random, text: str, english: bool) -> str:
+    """Spacing, misspelling, case and punctuation."""
+    if rng.random() < 0.2:
+        text = _spacing(rng, text, english)
+    if rng.random() < 0.2:
+        text = _typo(rng, text)
+    if rng.random() < 0.2:
+        text = rng.choice((text.lower(), text.capitalize(), text.lower(), text.upper()))
+    bare = text.rstrip("?!. ")
+    if rng.random() < 0.6 and bare:
+        text = bare + rng.choice(("", "", "?", "?", "!", ".", "~", "..", "??"))
+    return text.strip() or "?"
+
+
+def _spacing(rng: Random, text: str, english: bool) -> str:
+    spaces = [i for i, letter in enumerate(text) if letter == " "]
+    if spaces and (english or rng.random() < 0.75):
+        if not english and rng.random() < 0.15:
+            return text.replace(" ", "")
+        at = rng.choice(spaces)
+        return text[:at] + text[at + 1 :]
+    at = rng.randrange(1, max(2, len(text)))
+    return text[:at] + " " + text[at:]
+
+
+def _typo(rng: Random, text: str) -> str:
+    """One slip: a letter lost, two swapped, or a Hangul jamo mistaken for its neighbour."""
+    at = rng.randrange(len(text))
+    if SYLLABLE <= ord(text[at]) <= 0xD7A3:
+        return text[:at] + _misspelt(rng, text[at]) + text[at + 1 :]
+    if rng.random() < 0.5 or at + 1 >= len(text):
+        return text[:at] + text[at + 1 :] or text
+    return text[:at] + text[at + 1] + text[at] + text[at + 2 :]
+
+
+def _misspelt(rng: Random, syllable: str) -> str:
+    code = ord(syllable) - SYLLABLE
+    lead, vowel, tail = code // LEAD, code % LEAD // VOWEL, code % VOWEL
+    which = rng.randrange(3)
+    if which == 0:
+        lead = LEADS_NEAR.get(lead, lead)
+    elif which == 1:
+        vowel = VOWELS_NEAR.get(vowel, vowel)
+    else:
+        tail = 0 if tail else rng.choice((0, 4, 8, 21))
+    return chr(SYLLABLE + lead * LEAD + vowel * VOWEL + tail)
