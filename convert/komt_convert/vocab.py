@@ -1,0 +1,290 @@
+"""The vocabulary of a checkpoint: its tokenizer files as GGUF metadata, and the reference for ids.
+
+Where there is a tokenizer.model, it gives pieces, scores and types, and sentencepiece is the
+reference; else tokenizer.json is both. Added tokens, padding and special ids are put on top, as
+llama.cpp's own converter does. Whether the result tokenizes alike is shown by `tokens`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from komt_convert.checkpoint import read_json
+from komt_convert.errors import SourceError, UnsupportedError
+from komt_convert.metadata import Metadata, f32s, flag, i32s, text, texts, u32
+from komt_convert.vocab_json import read_tokenizer_json
+from komt_convert.vocab_sentencepiece import read_sentencepiece
+from komt_convert.vocab_types import Added, Base, Token, TokenType
+
+ROLES = {"bos": "bos", "eos": "eos", "eot": "eot", "unk": "unknown", "pad": "padding"}
+"""Role → the name in `tokenizer.ggml.<name>_token_id`."""
+
+PADDING_SCORE, ADDED_SCORE = -10000.0, -1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Tokens by id, one for each row of the embedding, and how the source tokenizes.
+
+    `encode` gives the ids of the source tokenizer: no BOS or EOS, special tokens not parsed.
+    `normalize`, if any, is what it does to a text first and llama.cpp does not. `special_tokens`
+    are the control tokens by text. `legacy` is false for SentencePiece tokenizers that put no
+    space after a control token. `warnings` are sentences (English, Korean) for the user.
+    """
+
+    model: str
+    pre: str
+    tokens: tuple[Token, ...]
+    merges: tuple[str, ...]
+    special_ids: Mapping[str, int]
+    add_bos: bool
+    add_eos: bool
+    space_prefix: bool
+    chat_template: str | None
+    legacy: bool
+    warnings: tuple[tuple[str, str], ...]
+    encode: Callable[[str], list[int]]
+    normalize: Callable[[str], str] | None
+
+    @property
+    def special_tokens(self) -> Mapping[str, int]:
+        control = TokenType.CONTROL
+        return {token.text: i for i, token in enumerate(self.tokens) if token.type is control}
+
+    def metadata(self) -> Metadata:
+        """The keys under `tokenizer.ggml.`, as llama.cpp's converter writes them."""
+        prefix = "tokenizer.ggml."
+        keys: Metadata = {
+            prefix + "model": text(self.model),
+            prefix + "pre": text(self.pre),
+            prefix + "tokens": texts(token.text for token in self.tokens),
+        }
+        if self.model == "llama":
+            keys[prefix + "scores"] = f32s([token.score for token in self.tokens])
+        keys[prefix + "token_type"] = i32s([int(token.type) for token in self.tokens])
+        if self.merges:
+            keys[prefix + "merges"] = texts(self.merges)
+        for role, i in self.special_ids.items():
+            keys[f"{prefix}{ROLES[role]}_token_id"] = u32(i)
+        keys[prefix + "add_bos_token"] = flag(self.add_bos)
+        keys[prefix + "add_eos_token"] = flag(self.add_eos)
+        if self.model == "llama":
+            keys[prefix + "add_space_prefix"] = flag(self.space_prefix)
+        return keys
+
+
+def read_vocabulary(folder: Path, n_rows: int) -> Vocabulary:
+    """The vocabulary of the checkpoint in `folder`, whose embedding has `n_rows` rows.
+
+    Raises SourceError for tokenizer files that are missing, damaged or do not belong to the
+    weights, and UnsupportedError for a tokenizer that llama.cpp cannot do.
+    """
+    try:
+        return _read(folder, n_rows)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise SourceError(
+            f"The tokenizer files in {folder} make no sense ({error!r}); download them again.",
+            f"{folder} 폴더의 토크나이저 파일을 이해할 수 없습니다({error!r}). 다시 내려받으세요.",
+        ) from error
+
+
+def _read(folder: Path, n_rows: int) -> Vocabulary:
+    settings = read_json(folder / "tokenizer_config.json")
+    base = _read_base(folder, settings)
+    tokens, warnings = _token_table(base, settings, n_rows)
+    fast = read_json(folder / "tokenizer.json")
+    ends = _added_at_the_ends(fast.get("post_processor"), settings)
+    return Vocabulary(
+        model=base.model,
+        pre=base.pre,
+        tokens=tuple(tokens),
+        merges=base.merges,
+        special_ids=_special_ids(folder, settings, base, tokens),
+        add_bos=ends.get("bos", base.add_bos),
+        add_eos=ends.get("eos", base.add_eos),
+        space_prefix=base.space_prefix,
+        chat_template=_chat_template(folder, settings),
+        legacy=_legacy(base, settings),
+        warnings=tuple(warnings),
+        encode=base.encode,
+        normalize=base.normalize,
+    )
+
+
+def _read_base(folder: Path, settings: Mapping[str, Any]) -> Base:
+    if (folder / "tokenizer.model").is_file():
+        added = _added_tokens(read_json(folder / "added_tokens.json"), settings)
+        prefix = settings.get("add_prefix_space")
+        return read_sentencepiece(folder / "tokenizer.model", added, space_prefix=prefix)
+    if (folder / "tokenizer.json").is_file():
+        return read_tokenizer_json(folder / "tokenizer.json")
+    raise SourceError(
+        f"{folder} has neither tokenizer.model nor tokenizer.json; copy the tokenizer of the model "
+        "there, saved with save_pretrained().",
+        f"{folder} 폴더에 tokenizer.model도 tokenizer.json도 없습니다. 모델의 토크나이저를 "
+        "save_pretrained()로 저장해 넣으세요.",
+    )
+
+
+# --- tokens by id --------------------------------------------------------------------------------
+
+
+def _added_tokens(listed: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[Added]:
+    """added_tokens.json first, then tokenizer_config.json, which knows more and overrules it."""
+    decoder = settings.get("added_tokens_decoder", {})
+    described = {int(i): entry for i, entry in decoder.items()}
+    for token, i in listed.items():
+        if i not in described:
+            yield Added(int(i), token, looks_special(token))
+    for i, entry in described.items():
+        token = entry["content"]
+        yield Added(i, token, bool(entry.get("special")) or looks_special(token))
+
+
+def looks_special(token: str) -> bool:
+    """Some control tokens are not declared special; the list is that of llama.cpp's converter."""
+    return (
+        token in ("<pad>", "<mask>", "<2mass>", "[@BOS@]")
+        or (token.startswith("<|") and token.endswith("|>"))
+        or (token.startswith("<｜") and token.endswith("｜>"))
+        or (token.startswith("<unused") and token.endswith(">"))
+    )
+
+
+def _token_table(
+    base: Base, settings: Mapping[str, Any], n_rows: int
+) -> tuple[list[Token], list[tuple[str, str]]]:
+    """A token for each row: those of the tokenizer, added ones, and padding in the gaps."""
+    if len(base.tokens) > n_rows:
+        raise SourceError(
+            f"The tokenizer has {len(base.tokens):,} tokens and the embedding {n_rows:,} rows; "
+            "the tokenizer files and the weights must be of one model.",
+            f"토크나이저 토큰은 {len(base.tokens):,}개인데 임베딩은 {n_rows:,}행입니다. "
+            "토크나이저와 가중치가 같은 모델이어야 합니다.",
+        )
+    padding = (Token(f"[PAD{i}]", TokenType.UNUSED, PADDING_SCORE) for i in range(n_rows))
+    tokens = base.tokens + list(padding)[len(base.tokens) :]
+    warnings = []
+    for added in base.added or _added_tokens({}, settings):
+        if not 0 <= added.id < n_rows:
+            warnings.append(_out_of_range(added, n_rows))
+            continue
+        tokens[added.id] = _added_token(added, tokens[added.id])
+    _refuse_equal_texts(tokens)
+    if base.normalize:
+        warnings.append(_NORMALIZED)
+    return tokens, warnings
+
+
+def _added_token(added: Added, before: Token) -> Token:
+    if before.type is TokenType.UNKNOWN:
+        return before
+    if added.special or looks_special(added.text):
+        return Token(added.text, TokenType.CONTROL, ADDED_SCORE)
+    # llama.cpp looks for these in the text before it turns spaces into ▁
+    return Token(added.text.replace("▁", " "), TokenType.USER_DEFINED, ADDED_SCORE)
+
+
+def _out_of_range(added: Added, n_rows: int) -> tuple[str, str]:
+    return (
+        f"The added token {added.text!r} ({added.id}) is left out: the embedding has {n_rows:,} "
+        "rows.",
+        f"추가 토큰 {added.text!r}({added.id})은 뺐습니다. 임베딩이 {n_rows:,}행입니다.",
+    )
+
+
+_NORMALIZED = (
+    "The source tokenizer brings text into a Unicode normal form, which llama.cpp does not; "
+    "give it text in that form (usually NFC, what keyboards write).",
+    "원본 토크나이저는 유니코드 정규화를 하지만 llama.cpp는 하지 않습니다. "
+    "정규화된 글(보통 NFC)을 입력하세요.",
+)
+
+
+def _refuse_equal_texts(tokens: list[Token]) -> None:
+    """llama.cpp aborts the whole process when two tokens have one text."""
+    seen: dict[str, int] = {}
+    for i, token in enumerate(tokens):
+        token.text.encode()  # half a surrogate pair is no text
+        if (first := seen.setdefault(token.text, i)) != i:
+            raise UnsupportedError(
+                f"The tokens {first} and {i} are both {token.text!r}, and llama.cpp cannot load "
+                "such a vocabulary; remove one from the tokenizer files.",
+                f"{first}번과 {i}번 토큰이 모두 {token.text!r}이라 llama.cpp가 읽지 못합니다. "
+                "토크나이저 파일에서 하나를 지우세요.",
+            )
+
+
+# --- special tokens and flags --------------------------------------------------------------------
+
+
+def _special_ids(
+    folder: Path, settings: Mapping[str, Any], base: Base, tokens: list[Token]
+) -> dict[str, int]:
+    """Ids by role: from tokenizer_config.json, else generation_config.json, else config.json."""
+    by_text = {token.text: i for i, token in enumerate(tokens)}
+    files = ("generation_config.json", "config.json")
+    configs = [read_json(folder / name) for name in files]
+    found = {}
+    for role in ("bos", "eos", "unk", "pad"):
+        ids = [by_text.get(_content(settings.get(f"{role}_token")))]
+        ids += [i for config in configs for i in _ids(config.get(f"{role}_token_id"))]
+        ids += [base.special.get(role)]
+        if (
+            i := next((i for i in ids if i is not None and 0 <= i < len(tokens)), None)
+        ) is not None:
+            found[role] = i
+    ends = [i for i in _ids(configs[0].get("eos_token_id")) if i < len(tokens)]
+    if other := [i for i in ends if i != found.get("eos")]:
+        found["eot"] = other[0]  # a second token that ends a turn, such as Llama 3's <|eot_id|>
+    return found
+
+
+def _content(entry: Any) -> Any:
+    """A special token is written as its text, or as an object with its text."""
+    return entry.get("content") if isinstance(entry, dict) else entry
+
+
+def _ids(entry: Any) -> list[int]:
+    """generation_config.json gives one id, or a list."""
+    entries = entry if isinstance(entry, list) else [entry]
+    return [i for i in entries if type(i) is int and i >= 0]
+
+
+def _added_at_the_ends(
+    processor: Mapping[str, Any] | None, settings: Mapping[str, Any]
+) -> dict[str, bool]:
+    """Whether BOS and EOS are put around a text: as tokenizer.json does it, else as configured."""
+    said = {role: settings.get(f"add_{role}_token") for role in ("bos", "eos")}
+    found = {role: value for role, value in said.items() if isinstance(value, bool)}
+    for step in (processor or {}).get("processors", [processor] if processor else []):
+        if step.get("type") == "ByteLevel":
+            found = {"bos": False, "eos": False} | found
+        elif step.get("type") == "TemplateProcessing":
+            single = step.get("single", [])
+            found["bos"] = bool(single) and "SpecialToken" in single[0]
+            found["eos"] = bool(single) and "SpecialToken" in single[-1]
+    return found
+
+
+def _legacy(base: Base, settings: Mapping[str, Any]) -> bool:
+    """`legacy` of transformers' LlamaTokenizer; true when absent, as there."""
+    if base.model != "llama" or not base.space_prefix:
+        return True
+    said = settings.get("legacy")
+    return base.space_after_control and (said is None or bool(said))
+
+
+def _chat_template(folder: Path, settings: Mapping[str, Any]) -> str | None:
+    """chat_template.jinja, else the entry of tokenizer_config.json: a text, or several by name."""
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    entry = settings.get("chat_template")
+    if isinstance(entry, list):
+        named = {e["name"]: e["template"] for e in entry}
+        entry = named.get("default", next(iter(named.values()), None))
+    return entry if isinstance(entry, str) else None

@@ -1,0 +1,56 @@
+"""What the readers of tokenizer files hand to `vocab`: tokens by id, and the tokenizer itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+
+class TokenType(IntEnum):
+    """Token types of GGUF and of sentencepiece_model.proto, which are the same numbers."""
+
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+    BYTE = 6
+
+
+class Token(NamedTuple):
+    text: str
+    type: TokenType = TokenType.NORMAL
+    score: float = 0.0
+
+
+class Added(NamedTuple):
+    """A token that was added to a finished tokenizer."""
+
+    id: int
+    text: str
+    special: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A tokenizer as its main file gives it, before added tokens and padding.
+
+    `encode` is the reference for token ids: no BOS or EOS, special tokens not parsed, but added
+    tokens that are not special are (as both `tokenizers` and llama.cpp do). `normalize` is what the
+    tokenizer does to a text beforehand and llama.cpp does not: a Unicode normal form, if anything.
+    """
+
+    model: str
+    pre: str
+    tokens: list[Token]
+    encode: Callable[[str], list[int]]
+    merges: tuple[str, ...] = ()
+    added: tuple[Added, ...] = ()
+    space_prefix: bool = False
+    space_after_control: bool = True
+    add_bos: bool = False
+    add_eos: bool = False
+    special: Mapping[str, int] = field(default_factory=dict)
+    normalize: Callable[[str], str] | None = None
