@@ -27,6 +27,8 @@ from komt_convert.tensors import FloatArray
 QUANTIZATION_VERSION = 2
 """GGML_QNT_VERSION, written as general.quantization_version."""
 
+_LOG_LEVEL_ERROR = 4
+
 Bytes = NDArray[np.uint8]
 
 _READERS = {"F16": "ggml_fp16_to_fp32_row", "BF16": "ggml_bf16_to_fp32_row"}
@@ -137,14 +139,14 @@ class Tokenizer:
     """llama.cpp's tokenizer of a GGUF file, loaded without its tensors.
 
     The file should have passed `gguf_file.check`. One thread at a time; close it, or use it as a
-    context manager. What llama.cpp logs meanwhile is kept in `messages`.
+    context manager. The errors that llama.cpp logs while loading are kept in `complaints`.
     """
 
     def __init__(self, path: Path) -> None:
         import llama_cpp
 
         self._api: Any = llama_cpp
-        self.messages: list[str] = []
+        self.complaints: list[str] = []
         with self._quiet():
             parameters = llama_cpp.llama_model_default_params()
             parameters.vocab_only = True
@@ -193,7 +195,8 @@ class Tokenizer:
         api = self._api
 
         def keep(level: int, text: bytes, data: object) -> None:
-            self.messages.append(text.decode("utf-8", "replace").rstrip())
+            if level == _LOG_LEVEL_ERROR:
+                self.complaints.append(text.decode("utf-8", "replace").rstrip())
 
         callback = api.llama_log_callback(keep)
         before, data = api.llama_log_callback(), ctypes.c_void_p()
@@ -205,7 +208,7 @@ class Tokenizer:
             api.llama_log_set(before, data)
 
     def _refused(self, path: Path) -> GGUFError:
-        said = next((line for line in reversed(self.messages) if "error" in line), "")
+        said = self.complaints[0] if self.complaints else "no reason given"
         return GGUFError(
             f"llama.cpp cannot load the tokenizer of {path} ({said}); convert it again.",
             f"llama.cpp가 {path}의 토크나이저를 읽지 못합니다({said}). 다시 변환하세요.",

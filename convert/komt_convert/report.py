@@ -73,7 +73,8 @@ def peak_memory_bytes() -> int:
     except ImportError:  # Windows
         import psutil
 
-        return int(psutil.Process().memory_info().peak_wset)
+        memory: Any = psutil.Process().memory_info()
+        return int(memory.peak_wset)
     import sys
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

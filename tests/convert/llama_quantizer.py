@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +16,19 @@ from komt_convert.tensors import Tensor, from_array
 Shapes = dict[str, tuple[int, ...]]
 
 
-def llama_shapes(
-    *, layers: int, width: int, ffn: int, heads: int, kv_heads: int, vocab: int, tied: bool = False
-) -> Shapes:
+class Sizes(NamedTuple):
+    layers: int
+    width: int
+    ffn: int
+    heads: int
+    kv_heads: int
+    vocab: int
+    tied: bool = False
+
+
+def llama_shapes(sizes: Sizes) -> Shapes:
     """GGUF names and shapes, rows first, of a Llama."""
+    layers, width, ffn, heads, kv_heads, vocab, tied = sizes
     kv = width // heads * kv_heads
     shapes: Shapes = {"token_embd.weight": (vocab, width), "output_norm.weight": (width,)}
     if not tied:
@@ -38,20 +48,18 @@ def llama_shapes(
     return shapes
 
 
-def llama_metadata(
-    *, layers: int, width: int, ffn: int, heads: int, kv_heads: int, vocab: int, tied: bool = False
-) -> Metadata:
+def llama_metadata(sizes: Sizes) -> Metadata:
     """What llama.cpp's quantizer wants to know about such a Llama."""
     return {
         "general.architecture": text("llama"),
-        "llama.block_count": u32(layers),
+        "llama.block_count": u32(sizes.layers),
         "llama.context_length": u32(512),
-        "llama.embedding_length": u32(width),
-        "llama.feed_forward_length": u32(ffn),
-        "llama.attention.head_count": u32(heads),
-        "llama.attention.head_count_kv": u32(kv_heads),
+        "llama.embedding_length": u32(sizes.width),
+        "llama.feed_forward_length": u32(sizes.ffn),
+        "llama.attention.head_count": u32(sizes.heads),
+        "llama.attention.head_count_kv": u32(sizes.kv_heads),
         "llama.attention.layer_norm_rms_epsilon": f32(1e-5),
-        "llama.vocab_size": u32(vocab),
+        "llama.vocab_size": u32(sizes.vocab),
     }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llama_quantizer import Shapes, llama_metadata, llama_quantize, llama_shapes
+from llama_quantizer import Shapes, Sizes, llama_metadata, llama_quantize, llama_shapes
 
 from komt_convert.errors import QuantizationError
 from komt_convert.recipes import (
@@ -22,25 +22,15 @@ from komt_convert.tensor_types import BY_NAME
 from komt_convert.tensors import Tensor
 from komt_convert.writer import plan
 
-MODELS: dict[str, dict[str, Any]] = {
-    "7B": {"layers": 32, "width": 4096, "ffn": 11008, "heads": 32, "kv_heads": 32, "vocab": 32000},
-    "13B": {"layers": 40, "width": 5120, "ffn": 13824, "heads": 40, "kv_heads": 40, "vocab": 32000},
-    "70B": {"layers": 80, "width": 8192, "ffn": 28672, "heads": 64, "kv_heads": 8, "vocab": 32000},
-    "65B": {"layers": 80, "width": 8192, "ffn": 22016, "heads": 64, "kv_heads": 64, "vocab": 32000},
-    "Llama 3.2 1B, tied": {
-        **{"layers": 16, "width": 2048, "ffn": 8192, "heads": 32, "kv_heads": 8, "vocab": 128256},
-        "tied": True,
-    },
-    "SOLAR 10.7B": {
-        **{"layers": 48, "width": 4096, "ffn": 14336, "heads": 32, "kv_heads": 8, "vocab": 32000},
-    },
-    "rows of 32s": {
-        **{"layers": 5, "width": 288, "ffn": 800, "heads": 6, "kv_heads": 2, "vocab": 1000},
-    },
-    "rows of nothing": {
-        **{"layers": 3, "width": 72, "ffn": 200, "heads": 2, "kv_heads": 1, "vocab": 100},
-        "tied": True,
-    },
+MODELS = {
+    "7B": Sizes(32, 4096, 11008, 32, 32, 32000),
+    "13B": Sizes(40, 5120, 13824, 40, 40, 32000),
+    "70B": Sizes(80, 8192, 28672, 64, 8, 32000),
+    "65B, whose heads are not grouped": Sizes(80, 8192, 22016, 64, 64, 32000),
+    "SOLAR 10.7B": Sizes(48, 4096, 14336, 32, 8, 32000),
+    "Llama 3.2 1B, tied": Sizes(16, 2048, 8192, 32, 8, 128256, tied=True),
+    "rows that are multiples of 32": Sizes(5, 288, 800, 6, 2, 1000),
+    "rows that fit no block": Sizes(3, 72, 200, 2, 1, 100, tied=True),
 }
 
 
@@ -48,11 +38,11 @@ MODELS: dict[str, dict[str, Any]] = {
 def model(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Shapes, Path]:
     """A model without weights: an F16 file whose tensor data is a hole, in no place on the disk."""
     sizes = MODELS[request.param]
-    shapes = llama_shapes(**sizes)
-    description = Model("llama", sizes["layers"], sizes["heads"], sizes["kv_heads"])
+    shapes = llama_shapes(sizes)
+    description = Model("llama", sizes.layers, sizes.heads, sizes.kv_heads)
     types = choose_types(shapes, description, FILE_TYPES["F16"])
     tensors = [Tensor(name, shape, "F16", _unread) for name, shape in shapes.items()]
-    layout = plan(llama_metadata(**sizes), tensors, types)
+    layout = plan(llama_metadata(sizes), tensors, types)
     path = tmp_path_factory.mktemp("shapes") / "model.gguf"
     path.write_bytes(layout.header)
     with path.open("r+b") as file:
