@@ -1,0 +1,121 @@
+"""Who made a model and from what: the `general.` keys, from its model card and configs.
+
+The guesses (a name from the folder, the size and base model from names) are those of the gguf
+package, which llama.cpp's own converter uses, so that programs which list GGUF files show this one
+alike. What a file computes is not described here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from komt_convert.checkpoint import Checkpoint, read_json
+from komt_convert.metadata import Metadata, f32, i32, text, texts, u32
+from komt_convert.tensors import Tensor
+
+TEXTS = {
+    "name": "name",
+    "author": "author",
+    "version": "version",
+    "organization": "organization",
+    "finetune": "finetune",
+    "basename": "basename",
+    "description": "description",
+    "size_label": "size_label",
+    "license": "license",
+    "license_name": "license.name",
+    "license_link": "license.link",
+    "url": "url",
+    "doi": "doi",
+    "uuid": "uuid",
+    "repo_url": "repo_url",
+    "source_url": "source.url",
+    "source_doi": "source.doi",
+    "source_uuid": "source.uuid",
+    "source_repo_url": "source.repo_url",
+}
+"""Attribute of gguf.Metadata → key below `general.`, in the order of llama.cpp's converter."""
+
+PARTS = ("name", "author", "version", "organization", "description", "url", "doi", "repo_url")
+
+SAMPLING = {
+    "top_k": ("top_k", int),
+    "top_p": ("top_p", float),
+    "min_p": ("min_p", float),
+    "temperature": ("temp", float),
+    "repetition_penalty": ("penalty_repeat", float),
+}
+"""Entry of generation_config.json → key below `general.sampling.`, for llama.cpp's own tools."""
+
+
+def metadata(
+    checkpoint: Checkpoint, tensors: Iterable[Tensor], *, name: str | None = None
+) -> Metadata:
+    """The `general.` keys for a checkpoint that becomes `tensors`; `name` overrules what is found.
+
+    A model card that cannot be parsed counts as absent: nothing depends on it.
+    """
+    import gguf
+
+    folder, n_parameters = checkpoint.folder.resolve(), sum(t.n_elements for t in tensors)
+    found = _load(folder, checkpoint.config, n_parameters)
+    found.name = name or found.name or folder.name
+    found.size_label = found.size_label or gguf.size_label(n_parameters, n_parameters, 0, 0)
+    found.source_repo_url = found.source_repo_url or _repository(checkpoint.config)
+    keys = {"general.type": text("model")}
+    for attribute, key in TEXTS.items():
+        if value := _text(getattr(found, attribute)):
+            keys[f"general.{key}"] = text(value)
+    keys |= _numbered("base_model", found.base_models or ())
+    keys |= _numbered("dataset", found.datasets or ())
+    for key in ("tags", "languages"):
+        if values := [str(value) for value in getattr(found, key) or ()]:
+            keys[f"general.{key}"] = texts(values)
+    return keys | _sampling(read_json(folder / "generation_config.json"))
+
+
+def _load(folder: Path, config: Mapping[str, Any], n_parameters: int) -> Any:
+    import gguf
+
+    try:
+        return gguf.Metadata.load(None, folder, None, n_parameters)
+    except Exception:  # whatever YAML people write by hand, it is no reason to stop
+        empty = gguf.Metadata()
+        return gguf.Metadata.apply_metadata_heuristic(empty, {}, dict(config), folder, n_parameters)
+
+
+def _text(value: Any) -> str:
+    """Cards hold texts, and lists of them for `license`."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value or "")
+
+
+def _numbered(what: str, entries: Iterable[Mapping[str, Any]]) -> Metadata:
+    entries = list(entries)
+    if not entries:
+        return {}
+    keys: Metadata = {f"general.{what}.count": u32(len(entries))}
+    for i, entry in enumerate(entries):
+        for part in PARTS:
+            if value := _text(entry.get(part)):
+                keys[f"general.{what}.{i}.{part}"] = text(value)
+    return keys
+
+
+def _repository(config: Mapping[str, Any]) -> str | None:
+    """The page of the model that config.json says it was loaded from, if it is a model id."""
+    loaded_from = config.get("_name_or_path")
+    if not isinstance(loaded_from, str) or loaded_from.count("/") != 1 or "\\" in loaded_from:
+        return None
+    owner, name = loaded_from.split("/")
+    return f"https://huggingface.co/{owner}/{name}" if owner.strip(".~") and name else None
+
+
+def _sampling(config: Mapping[str, Any]) -> Metadata:
+    found: Metadata = {}
+    for entry, (key, kind) in SAMPLING.items():
+        number = config.get(entry)
+        if isinstance(number, (int, float)) and not isinstance(number, bool):
+            found[f"general.sampling.{key}"] = i32(int(number)) if kind is int else f32(number)
+    return found
