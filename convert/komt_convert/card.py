@@ -11,9 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from komt_convert.checkpoint import Checkpoint, read_json
+from komt_convert.checkpoint import read_json
 from komt_convert.metadata import Metadata, f32, i32, text, texts, u32
-from komt_convert.tensors import Tensor
 
 TEXTS = {
     "name": "name",
@@ -50,20 +49,18 @@ SAMPLING = {
 """Entry of generation_config.json → key below `general.sampling.`, for llama.cpp's own tools."""
 
 
-def metadata(
-    checkpoint: Checkpoint, tensors: Iterable[Tensor], *, name: str | None = None
-) -> Metadata:
-    """The `general.` keys for a checkpoint that becomes `tensors`; `name` overrules what is found.
+def describe(folder: Path, n_parameters: int, *, name: str | None = None) -> Metadata:
+    """The `general.` keys for the checkpoint in `folder`; `name` overrules what is found.
 
     A model card that cannot be parsed counts as absent: nothing depends on it.
     """
     import gguf
 
-    folder, n_parameters = checkpoint.folder.resolve(), sum(t.n_elements for t in tensors)
-    found = _load(folder, checkpoint.config, n_parameters)
+    folder, config = folder.resolve(), read_json(folder / "config.json")
+    found = _load(folder, config, n_parameters)
     found.name = name or found.name or folder.name
     found.size_label = found.size_label or gguf.size_label(n_parameters, n_parameters, 0, 0)
-    found.source_repo_url = found.source_repo_url or _repository(checkpoint.config)
+    found.source_repo_url = found.source_repo_url or _repository(config)
     keys = {"general.type": text("model")}
     for attribute, key in TEXTS.items():
         if value := _text(getattr(found, attribute)):
@@ -76,14 +73,14 @@ def metadata(
     return keys | _sampling(read_json(folder / "generation_config.json"))
 
 
-def _load(folder: Path, config: Mapping[str, Any], n_parameters: int) -> Any:
+def _load(folder: Path, config: dict[str, Any], n_parameters: int) -> Any:
     import gguf
 
     try:
         return gguf.Metadata.load(None, folder, None, n_parameters)
     except Exception:  # whatever YAML people write by hand, it is no reason to stop
         empty = gguf.Metadata()
-        return gguf.Metadata.apply_metadata_heuristic(empty, {}, dict(config), folder, n_parameters)
+        return gguf.Metadata.apply_metadata_heuristic(empty, {}, config, folder, n_parameters)
 
 
 def _text(value: Any) -> str:
