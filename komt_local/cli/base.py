@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from ..language import say
@@ -52,11 +54,16 @@ def say_usage_error(error: click.ClickException) -> str:
     return sentence
 
 
+_NO_COMMAND = re.compile("No such command '(.*?)'")
+
+
 def _korean(error: click.ClickException) -> str:
     match error:
         case click.NoSuchOption():
             near = f" 혹시 {', '.join(error.possibilities)}?" if error.possibilities else ""
             return f"그런 옵션은 없습니다: {error.option_name}.{near}"
+        case click.UsageError() if found := _NO_COMMAND.match(error.message):
+            return f"그런 명령은 없습니다: {found[1]}."
         case click.MissingParameter():
             return f"{_name(error)}이(가) 빠졌습니다."
         case click.BadParameter():

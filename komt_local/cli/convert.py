@@ -75,6 +75,8 @@ def command(source: str, output: str, **given: Any) -> None:
         print_json(report.as_dict())
     elif not given["quiet"]:
         _summarize(report)
+        for en, ko in report.warnings:
+            note(en, ko)
         if not report.has_chat_template:
             names = ", ".join(PRESETS)
             note(
@@ -128,22 +130,30 @@ def _summarize(report: Report) -> None:
         click.echo(line)
 
 
-def _lines(report: Report) -> list[str]:
+def _lines(report: Report) -> Iterator[str]:
     before, after = size(report.source_bytes), size(report.out_bytes)
     bits = f"{report.bits_per_weight:.2f}"
-    return [
-        f"{report.out}",
-        say(
-            f"  {report.file_type}, {before} → {after}, {bits} bits per weight",
-            f"  {report.file_type}, {before} → {after}, 가중치당 {bits}비트",
-        ),
-        say(
-            f"  {report.seconds:.1f} s, peak memory {size(report.peak_memory_bytes)}",
-            f"  {report.seconds:.1f}초, 최대 메모리 {size(report.peak_memory_bytes)}",
-        ),
-        say(
-            f"  {report.tokens_compared:,} token ids equal the source tokenizer's",
-            f"  토큰 {report.tokens_compared:,}개가 원본 토크나이저와 같음",
-        ),
-        f"  sha256 {report.sha256}",
-    ]
+    memory = size(report.peak_memory_bytes)
+    yield str(report.out)
+    yield say(
+        f"  {report.file_type}, {before} → {after}, {bits} bits per weight",
+        f"  {report.file_type}, {before} → {after}, 가중치당 {bits}비트",
+    )
+    yield say(
+        f"  {report.seconds:.1f} s, peak memory {memory}",
+        f"  {report.seconds:.1f}초, 최대 메모리 {memory}",
+    )
+    if not report.verified:
+        yield say("  not verified", "  검증하지 않음")
+        return
+    yield say(
+        f"  {report.tokens_compared:,} token ids equal the source tokenizer's",
+        f"  토큰 {report.tokens_compared:,}개가 원본 토크나이저와 같음",
+    )
+    for error in report.errors:
+        relative = f"{error.relative:.2%}"
+        yield say(
+            f"  {error.n_tensors} tensors of {error.type}: largest error {relative}",
+            f"  {error.type} 텐서 {error.n_tensors}개: 가장 큰 오차 {relative}",
+        )
+    yield f"  sha256 {report.sha256}"

@@ -33,8 +33,8 @@ class GpuLayers(click.ParamType[str | int]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> str | int:
-        if value in ("auto", "all") or isinstance(value, int):
-            return value
+        if value in ("auto", "all"):
+            return str(value)
         if str(value).isdigit():
             return int(value)
         self.fail(say(f"{value!r} is not auto, all or a number", f"{value!r}: auto, all, 숫자"))

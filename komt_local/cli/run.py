@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 @options.quiet()
 def command(prompt: str | None, model: str | None, **given: Any) -> None:
     text = _read_prompt(prompt)
+    given["context"] = _text_or_file(given["context"])
     with options.load(model, given) as opened:
         print_answer(_stream(opened, text, given), as_json=given["as_json"])
 
@@ -73,7 +74,7 @@ def _stream(model: Model, text: str, given: dict[str, Any]) -> Iterator[Event]:
     messages: list[MessageDict] = [{"role": "user", "content": text}]
     if given["system"]:
         messages.insert(0, {"role": "system", "content": given["system"]})
-    return model.stream(messages, context=_text_or_file(given["context"]), **limits, **sampling)
+    return model.stream(messages, context=given["context"], **limits, **sampling)
 
 
 def _read_prompt(prompt: str | None) -> str:
