@@ -42,7 +42,7 @@ class Report:
     `source_bytes` are those of the weight files, `bits_per_weight` counts the tensor data of the
     new file, `seconds` run from start to end, and `peak_memory_bytes` is the most that the process
     has had in memory at once, whatever it did before. Without verification, `tokens_compared` is 0
-    and `errors` and `sha256` are empty.
+    and `errors` and `sha256` are empty. `warnings` are sentences, each in English and Korean.
     """
 
     out: Path
@@ -60,6 +60,7 @@ class Report:
     has_chat_template: bool
     errors: tuple[TensorErrors, ...]
     sha256: str
+    warnings: tuple[tuple[str, str], ...]
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON can say it."""

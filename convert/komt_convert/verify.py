@@ -62,10 +62,18 @@ BOUNDS = {
 }
 
 
-def verify(
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The SHA-256 of a file in hexadecimal, and how far its tensors are from their source."""
+
+    sha256: str = ""
+    errors: tuple[TensorErrors, ...] = ()
+
+
+def verify_tensors(
     path: Path, plan: Plan, *, threads: int, on_progress: OnProgress | None = None
-) -> tuple[str, tuple[TensorErrors, ...]]:
-    """The SHA-256 of the file at `path`, and how far its tensors are from their source.
+) -> Proof:
+    """Compare the file at `path` with `plan` and with the values of its tensors.
 
     Raises VerificationError at the first difference from `plan` that is more than rounding.
     """
@@ -74,7 +82,7 @@ def verify(
         try:
             errors = [(p, pool.submit(_compare_tensor, path, p)) for p in plan.tensors]
             digest = sha256(path, on_progress)
-            return digest, _worst([(placed, future.result()) for placed, future in errors])
+            return Proof(digest, _worst([(p, future.result()) for p, future in errors]))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
