@@ -2,10 +2,15 @@
 
     KomtError                   one sentence that names the offender and the remedy
     ├── UsageError              the call itself cannot be right (exit status 2)
-    │   └── TemplateError       no such template, or a chat template that cannot be rendered
+    │   ├── TemplateError       no such template, or a chat template that cannot be rendered
+    │   └── BadReference        a model's name that cannot be read as one
     ├── ModelError              a model that is not here, or cannot be used
     │   ├── ModelNotFound       nothing under that reference
-    │   └── InvalidModel        a file that is not a whole, sane GGUF
+    │   ├── InvalidModel        a file that is not a whole, sane GGUF
+    │   ├── LibraryError        the list of models cannot be read or written
+    │   └── DownloadError       a model that could not be brought here
+    │       ├── GatedError      a licence to accept first, or a token that is missing
+    │       └── OfflineError    it is not here, and the network was not to be used
     ├── ContextOverflow         more tokens than the context holds
     ├── OutOfMemory             this machine does not hold what was asked for
     ├── EngineError             llama.cpp reported a failure while it ran
@@ -39,6 +44,10 @@ class TemplateError(UsageError):
     """An unknown template, or a chat template that cannot be rendered for these messages."""
 
 
+class BadReference(UsageError):
+    """What should name a model is neither a path, a repository, an address nor an alias."""
+
+
 class ModelError(KomtError):
     """A model that is not here, or cannot be used."""
 
@@ -49,6 +58,22 @@ class ModelNotFound(ModelError):
 
 class InvalidModel(ModelError):
     """The file is not a whole, sane GGUF that llama.cpp can run."""
+
+
+class LibraryError(ModelError):
+    """The list of models on this machine cannot be read or written."""
+
+
+class DownloadError(ModelError):
+    """A model could not be brought here; what did come is kept, and the next try goes on."""
+
+
+class GatedError(DownloadError):
+    """The repository wants its licence accepted, or a token that may read it."""
+
+
+class OfflineError(DownloadError):
+    """The model is not on this machine, and offline was asked for."""
 
 
 class ContextOverflow(KomtError):
