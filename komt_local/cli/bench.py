@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 import click
+from rich.cells import cell_len
 
 from ..language import say
 from . import options
@@ -41,26 +42,20 @@ from .output import print_json
 )
 @options.threads()
 @options.json_output()
-def command(
-    model: str | None,
-    prompt_tokens: int,
-    generated_tokens: int,
-    threads: int | None,
-    as_json: bool,
-    **_: Any,
-) -> None:
+def command(model: str | None, threads: int | None, **given: Any) -> None:
     from .. import library
     from ..bench import measure
 
     path = library.resolve(model)
-    result = measure(path, n_prompt=prompt_tokens, n_gen=generated_tokens, threads=threads)
-    if as_json:
+    n_prompt, n_gen = given["prompt_tokens"], given["generated_tokens"]
+    result = measure(path, n_prompt=n_prompt, n_gen=n_gen, threads=threads)
+    if given["json"]:
         print_json(asdict(result))
         return
     click.echo(path.name)
     for label, count, speed in (
-        (say("prompt", "프롬프트"), prompt_tokens, result.prompt_tokens_per_second),
-        (say("generation", "생성"), generated_tokens, result.generated_tokens_per_second),
+        (say("prompt", "프롬프트"), n_prompt, result.prompt_tokens_per_second),
+        (say("generation", "생성"), n_gen, result.generated_tokens_per_second),
     ):
-        unit = say("tokens/s", "토큰/초")
-        click.echo(f"  {label:<12}{count:>6} {speed:>12.1f} {unit}")
+        padding = " " * (12 - cell_len(label))
+        click.echo(f"  {label}{padding}{count:>6} {speed:>10.1f} {say('tokens/s', '토큰/초')}")

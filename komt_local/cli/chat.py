@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from .base import KomtCommand
 if TYPE_CHECKING:
     from ..model import Model
     from ..terminal.chat import Chat, Screen
+    from ..types import Message
 
 
 @click.command(
@@ -40,13 +41,23 @@ if TYPE_CHECKING:
         "지금까지의 대화를 함께 보냄(기본: 템플릿이 학습된 대로).",
     ),
 )
+@click.option(
+    "--on-overflow",
+    type=click.Choice(["drop-oldest", "refuse"]),
+    default="drop-oldest",
+    show_default=True,
+    help=say(
+        "When the context is full: forget the oldest exchange, or refuse.",
+        "컨텍스트가 가득 차면 가장 오래된 문답을 잊을지, 거절할지.",
+    ),
+)
 @options.quiet()
 def command(model: str | None, **given: Any) -> None:
     people_watch = sys.stdin.isatty() and sys.stdout.isatty()
     with options.load(model, given) as opened:
         chat = _open_chat(opened, given, styled=people_watch)
         if people_watch and not given["quiet"]:
-            _greet(opened, chat.screen)
+            _greet(opened, chat.screen, given)
         chat.run(_reader(people_watch))
 
 
@@ -54,8 +65,21 @@ def _open_chat(model: Model, given: dict[str, Any], *, styled: bool) -> Chat:
     from ..terminal.chat import Chat, Screen, Settings
 
     screen = Screen(sys.stdout, sys.stderr, styled)
+
+    def say_dropped(messages: Sequence[Message]) -> None:
+        first = " ".join(messages[0].content.split())[:40]
+        screen.note(
+            say(
+                f"The context is full; the oldest exchange was forgotten ({first}…).",
+                f"컨텍스트가 가득 차서 가장 오래된 문답을 잊었습니다({first}…).",
+            )
+        )
+
     talk = model.conversation(
-        system=given["system"], history=given["history"], on_overflow="drop-oldest"
+        given["system"],
+        history=given["history"],
+        on_overflow=given["on_overflow"],
+        on_drop=say_dropped,
     )
     answer_options = {"max_tokens": given["max_tokens"], "stop": given["stop"]}
     settings = Settings(answer_options | options.sampling_of(given))
@@ -66,7 +90,7 @@ def _open_chat(model: Model, given: dict[str, Any], *, styled: bool) -> Chat:
     return Chat(talk, settings, screen, n_ctx=model.n_ctx, about=about)
 
 
-def _greet(model: Model, screen: Screen) -> None:
+def _greet(model: Model, screen: Screen, given: dict[str, Any]) -> None:
     """Name the model and, for the embedded one, say how to get a real one."""
     screen.note(f"{model.name} · {model.path.stat().st_size / 2**20:.1f} MiB")
     if model.path == library.embedded():
@@ -80,11 +104,18 @@ def _greet(model: Model, screen: Screen) -> None:
                 "komt-local convert komt -o komt.gguf 그리고 komt-local chat komt.gguf",
             )
         )
-    if model.template.single_turn:
+    if given["history"] is None and model.template.single_turn:
         screen.note(
             say(
                 "It was trained on single questions: earlier turns are not sent (--history does).",
                 "문답 하나씩 학습한 모델이라 앞의 대화는 보내지 않습니다(--history로 보냄).",
+            )
+        )
+    if given["system"] and not model.template.system_slot:
+        screen.note(
+            say(
+                "This model was trained without system prompts; yours stands before the question.",
+                "시스템 프롬프트 없이 학습한 모델입니다. 주신 글은 질문 앞에 놓습니다.",
             )
         )
     screen.note(say("/help lists the commands, Ctrl-D leaves.", "/help 명령 목록, Ctrl-D 끝내기."))

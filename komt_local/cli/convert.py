@@ -71,7 +71,7 @@ def command(source: str, output: str, **given: Any) -> None:
             threads=given["threads"],
             progress=progress,
         )
-    if given["as_json"]:
+    if given["json"]:
         print_json(report.as_dict())
     elif not given["quiet"]:
         _summarize(report)

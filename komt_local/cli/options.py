@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..language import say
+from .output import note
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -134,9 +135,7 @@ def _sampling(flag: str, name: str, kind: type, en: str, ko: str) -> Decorator:
 
 
 def json_output() -> Decorator:
-    return click.option(
-        "--json", "as_json", is_flag=True, help=say("Print JSON.", "JSON으로 출력합니다.")
-    )
+    return click.option("--json", is_flag=True, help=say("Print JSON.", "JSON으로 출력합니다."))
 
 
 def quiet() -> Decorator:
@@ -155,10 +154,14 @@ def load(reference: str | None, options: Mapping[str, Any]) -> Model:
     """Open the model that the command line names, as its options say."""
     from ..model import Model
 
-    return Model.load(
+    model = Model.load(
         reference,
         n_ctx=options["ctx_size"],
         threads=options["threads"],
         gpu_layers=options["gpu_layers"],
         template=options.get("template"),
     )
+    if not options["quiet"]:
+        for said in model.notes:
+            note(said.en, said.ko)
+    return model

@@ -61,7 +61,7 @@ def command(prompt: str | None, model: str | None, **given: Any) -> None:
     text = _read_prompt(prompt)
     given["context"] = _text_or_file(given["context"])
     with options.load(model, given) as opened:
-        print_answer(_stream(opened, text, given), as_json=given["as_json"])
+        print_answer(_stream(opened, text, given), as_json=given["json"])
 
 
 def _stream(model: Model, text: str, given: dict[str, Any]) -> Iterator[Event]:
