@@ -16,17 +16,23 @@ class TextStream:
 
     The texts that `feed` and `finish` return, put together, are the whole answer decoded at once
     and cut at the stop that is complete first (of two that end together, the longer one), however
-    the bytes were split. Bytes that are no UTF-8 become U+FFFD, as `bytes.decode` does it.
+    the bytes were split. Bytes that are no UTF-8 become U+FFFD, as `bytes.decode` does it. With
+    `drops_first_space` one space in front of everything is left out, as SentencePiece does when
+    it decodes.
     """
 
-    def __init__(self, stops: Sequence[str] = ()) -> None:
+    def __init__(self, stops: Sequence[str] = (), *, drops_first_space: bool = False) -> None:
         self.stopped = False
+        self._drops_space = drops_first_space
         self._stops = tuple(stop for stop in stops if stop)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
 
     def feed(self, piece: bytes) -> str:
         """The text that these bytes make certain; empty once a stop was seen."""
+        if self._drops_space and piece:
+            self._drops_space = False
+            piece = piece.removeprefix(b" ")
         return self._release(self._decoder.decode(piece))
 
     def finish(self) -> str:

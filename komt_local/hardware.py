@@ -20,7 +20,7 @@ _RESERVE = 64 << 20  # the interpreter, the tokenizer, scratch of other parts
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the size of a context depends on. `kv_row` is n_head_kv x head size, K and V together."""
+    """What the size of a context depends on; `kv_row` is n_head_kv x head size, for K and V."""
 
     n_layer: int
     kv_row: int

@@ -166,7 +166,7 @@ class Scheduler:
         return Placement(target.index, len(target.tokens), source.index if copies else None)
 
     def _target(self, source: Slot, n_keep: int) -> Slot:
-        """The slot to overwrite: the source where little else is lost, else the least recently used."""
+        """The slot to overwrite: the source if that loses little, else the least recently used."""
         if source.task is None and n_keep and 2 * n_keep >= len(source.tokens):
             return source
         free = [slot for slot in self.slots if slot.task is None]

@@ -1,0 +1,18 @@
+"""The seam to llama.cpp: everything that touches `llama_cpp`, and nothing that decides anything.
+
+    load(path) -> NativeModel     weights and vocabulary: facts, tokenize, piece
+    Context(model, ...)           memory for sequences: decode, sample, logits, keep, copy
+    Sampler(model, sampling)      how the next token is chosen, a chain in C
+
+These are thin wrappers of the low-level API with llama.cpp's failures turned into `errors`, its
+log captured (never printed) and quoted there. A context and its samplers belong to one thread; a
+model may be used from many. https://github.com/ggml-org/llama.cpp/blob/master/include/llama.h
+"""
+
+from __future__ import annotations
+
+from .context import ABORTED, NO_SLOT, Context, Span
+from .loaded import NativeModel, load
+from .sampler import Sampler
+
+__all__ = ["ABORTED", "NO_SLOT", "Context", "NativeModel", "Sampler", "Span", "load"]

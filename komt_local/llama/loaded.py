@@ -1,0 +1,210 @@
+"""A model in llama.cpp: its weights, and a vocabulary to turn text into tokens and back."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import Closed, InvalidModel, UsageError
+from .library import complaint, logging, native
+
+
+def load(path: Path, *, gpu_layers: int | Literal["auto", "all"] = "auto") -> NativeModel:
+    """Check a GGUF file and have llama.cpp map it.
+
+    Raises InvalidModel for a file that is not a whole, sane GGUF or that llama.cpp refuses.
+    """
+    from komt_convert.errors import GGUFError
+    from komt_convert.gguf_file import check
+
+    try:
+        check(path)
+    except GGUFError as error:
+        raise InvalidModel(str(error), error.ko) from error
+    library = native()
+    params = library.llama_model_default_params()
+    params.n_gpu_layers = _n_gpu_layers(library, gpu_layers)
+    with logging():
+        pointer = library.llama_model_load_from_file(os.fsencode(path), params)
+        if not pointer:
+            raise _refused(path, complaint())
+    return NativeModel(library, pointer, path)
+
+
+def _refused(path: Path, why: str) -> InvalidModel:
+    return InvalidModel(
+        f"llama.cpp cannot load {str(path)!r} ({why}); convert the model again, "
+        "or check that its architecture is supported.",
+        f"llama.cpp가 {str(path)!r} 파일을 열지 못합니다({why}). 모델을 다시 변환하거나 "
+        "지원하는 구조인지 확인하세요.",
+    )
+
+
+def _n_gpu_layers(library: ModuleType, wanted: int | str) -> int:
+    """llama.cpp's number: negative for all, 0 where it was built without a GPU."""
+    if not library.llama_supports_gpu_offload():
+        return 0
+    return wanted if isinstance(wanted, int) else -1
+
+
+class NativeModel:
+    """Weights and vocabulary in llama.cpp; may be used from many threads until it is closed."""
+
+    def __init__(self, library: ModuleType, pointer: Any, path: Path) -> None:
+        self.path = path
+        self._library, self._pointer = library, pointer
+        self._lock = threading.RLock()
+        self._vocab = library.llama_model_get_vocab(pointer)
+        self._pieces: dict[tuple[int, bool], bytes] = {}
+        self.n_vocab: int = library.llama_vocab_n_tokens(self._vocab)
+        self.n_ctx_train: int = library.llama_model_n_ctx_train(pointer)
+        self.size: int = library.llama_model_size(pointer)
+        self.n_params: int = library.llama_model_n_params(pointer)
+        self.n_layer: int = library.llama_model_n_layer(pointer)
+        self.n_embd: int = library.llama_model_n_embd(pointer)
+        self.n_head: int = library.llama_model_n_head(pointer)
+        self.n_head_kv: int = library.llama_model_n_head_kv(pointer)
+        self.bos_token: int | None = self._token("bos")
+        self.eos: int | None = self._token("eos")
+        self.is_sentencepiece: bool = library.llama_vocab_type(self._vocab) == 1
+
+    @property
+    def pointer(self) -> Any:
+        """The model in C; raises Closed afterwards."""
+        if self._pointer is None:
+            raise Closed
+        return self._pointer
+
+    @property
+    def bos(self) -> int | None:
+        """The token that the file wants in front of every prompt, None when it wants none."""
+        return self.bos_token if self._library.llama_vocab_get_add_bos(self._vocab) else None
+
+    @cached_property
+    def control_tokens(self) -> Mapping[str, int]:
+        """Every control token by its text."""
+        is_control = self._library.llama_vocab_is_control
+        with self._lock:
+            self.pointer  # noqa: B018  (raises when closed)
+            ids = [token for token in range(self.n_vocab) if is_control(self._vocab, token)]
+            return {self.token_text(token): token for token in ids}
+
+    @cached_property
+    def end_tokens(self) -> frozenset[int]:
+        """Every token after which the file says that an answer is over."""
+        is_end = self._library.llama_vocab_is_eog
+        with self._lock:
+            self.pointer  # noqa: B018
+            return frozenset(t for t in range(self.n_vocab) if is_end(self._vocab, t))
+
+    @cached_property
+    def metadata(self) -> Mapping[str, str]:
+        """The scalars and texts of the file's metadata, as llama.cpp spells them."""
+        library = self._library
+        with self._lock:
+            pointer = self.pointer
+            key, value = (
+                library.llama_model_meta_key_by_index,
+                library.llama_model_meta_val_str_by_index,
+            )
+            return {
+                _string(key, pointer, index): _string(value, pointer, index)
+                for index in range(library.llama_model_meta_count(pointer))
+            }
+
+    @property
+    def chat_template(self) -> str | None:
+        return self.metadata.get("tokenizer.chat_template")
+
+    @property
+    def legacy(self) -> bool:
+        """transformers' flag of that name, as the conversion recorded it; true when it did not."""
+        return self.metadata.get("komt.tokenizer.legacy", "true") == "true"
+
+    @cached_property
+    def description(self) -> str:
+        """Architecture, size and type in llama.cpp's words: `llama 7B Q4_K - Medium`."""
+        with self._lock:
+            return _string(self._library.llama_model_desc, self.pointer)
+
+    def token_text(self, token: int) -> str:
+        """The text under which a token stands in the vocabulary."""
+        return bytes(self._library.llama_vocab_get_text(self._vocab, token)).decode(
+            "utf-8", "replace"
+        )
+
+    def tokenize(self, text: str, parse_special: bool = False) -> list[int]:
+        """Token ids of a text, never with BOS; control tokens in it only with `parse_special`."""
+        try:
+            raw = text.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(
+                f"The text has a broken character at position {error.start}; give valid Unicode.",
+                f"글의 {error.start}번째 위치에 깨진 문자가 있습니다. 올바른 유니코드로 주세요.",
+            ) from None
+        with self._lock:
+            self.pointer  # noqa: B018
+            tokens = np.empty(len(raw) + 16, np.int32)
+            found = self._tokenize(raw, tokens, parse_special)
+            if found < 0:
+                tokens = np.empty(-found, np.int32)
+                found = self._tokenize(raw, tokens, parse_special)
+        return cast(list[int], tokens[:found].tolist())
+
+    def _tokenize(self, raw: bytes, tokens: NDArray[np.int32], parse_special: bool) -> int:
+        target = tokens.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
+        arguments = (self._vocab, raw, len(raw), target, len(tokens), False, parse_special)
+        return int(self._library.llama_tokenize(*arguments))
+
+    def piece(self, token: int, special: bool = False) -> bytes:
+        """The bytes of a token; those of a control token are empty without `special`."""
+        known = self._pieces.get((token, special))
+        if known is None:
+            known = self._pieces[token, special] = self._read_piece(token, special)
+        return known
+
+    def _read_piece(self, token: int, special: bool) -> bytes:
+        if not 0 <= token < self.n_vocab:
+            raise UsageError(
+                f"There is no token {token}; the vocabulary has {self.n_vocab:,}.",
+                f"{token}번 토큰은 없습니다. 어휘는 {self.n_vocab:,}개입니다.",
+            )
+        convert = self._library.llama_token_to_piece
+        with self._lock:
+            self.pointer  # noqa: B018
+            buffer = ctypes.create_string_buffer(64)
+            length = convert(self._vocab, token, buffer, len(buffer), 0, special)
+            if length < 0:
+                buffer = ctypes.create_string_buffer(-length)
+                length = convert(self._vocab, token, buffer, len(buffer), 0, special)
+        return buffer.raw[:length]
+
+    def _token(self, name: str) -> int | None:
+        token = int(getattr(self._library, f"llama_vocab_{name}")(self._vocab))
+        return token if 0 <= token < self.n_vocab else None
+
+    def close(self) -> None:
+        """Free the weights; every context of this model must be closed before."""
+        with self._lock:
+            if self._pointer is not None:
+                self._library.llama_model_free(self._pointer)
+                self._pointer = None
+
+
+def _string(read: Any, *arguments: Any) -> str:
+    """Call one of llama.cpp's `snprintf`-like readers with a buffer that is large enough."""
+    buffer = ctypes.create_string_buffer(256)
+    length = read(*arguments, buffer, len(buffer))
+    if length >= len(buffer):
+        buffer = ctypes.create_string_buffer(length + 1)
+        read(*arguments, buffer, len(buffer))
+    return buffer.value.decode("utf-8", "replace")
