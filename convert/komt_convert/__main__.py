@@ -1,0 +1,113 @@
+"""`python -m komt_convert SOURCE -o OUT -q TYPE`: one call of `convert`, and what it says.
+
+The summary goes to stdout, progress and errors to stderr. Exit status: 0 when the file is there, 1
+for an error, 2 for wrong usage, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+from pathlib import Path
+
+from komt_convert.console import progress_bar, speaks_korean, summary
+from komt_convert.errors import ConvertError, SourceError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a code page may lack what is printed
+            stream.reconfigure(errors="replace")
+    korean = speaks_korean()
+    options = parser(korean).parse_args(arguments)
+    try:
+        return _convert(options, korean)
+    except ConvertError as error:
+        print(error.ko if korean else error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(
+            "중단했습니다. 파일을 남기지 않았습니다." if korean else "Stopped; no file was left.",
+            file=sys.stderr,
+        )
+        return 130
+
+
+def _convert(options: argparse.Namespace, korean: bool) -> int:
+    from komt_convert.pipeline import convert
+
+    with progress_bar(sys.stderr, korean=korean) as progress:
+        report = convert(
+            options.source,
+            options.output,
+            quant=options.type,
+            chat_template=_template(options.template_file),
+            verify=not options.no_verify,
+            force=options.force,
+            threads=options.threads,
+            progress=progress,
+        )
+    if options.json:
+        print(json.dumps(report.as_dict(), ensure_ascii=False))
+    else:
+        print(summary(report, korean=korean))
+    return 0
+
+
+def parser(korean: bool) -> argparse.ArgumentParser:
+    def say(en: str, ko: str) -> str:
+        return ko if korean else en
+
+    options = argparse.ArgumentParser(
+        "python -m komt_convert",
+        description=say(
+            "Convert a Hugging Face checkpoint to a verified GGUF file.",
+            "Hugging Face 체크포인트를 검증된 GGUF 파일로 변환합니다.",
+        ),
+    )
+    add = options.add_argument
+    add("source", metavar="SOURCE", help=say("folder of the checkpoint", "체크포인트 폴더"))
+    add("-o", "--output", metavar="OUT", required=True, help=say("GGUF file", "GGUF 파일"))
+    add(
+        "-q",
+        "--type",
+        default="Q4_K_M",
+        help=say("quantization type (default: %(default)s)", "양자화 타입 (기본값: %(default)s)"),
+    )
+    add(
+        "--template-file",
+        metavar="FILE",
+        type=Path,
+        help=say("Jinja chat template for the file", "파일에 넣을 Jinja 대화 템플릿"),
+    )
+    add("--no-verify", action="store_true", help=say("skip the proof", "검증을 건너뜀"))
+    add("--force", action="store_true", help=say("replace OUT", "OUT을 덮어씀"))
+    add("-t", "--threads", type=_positive, help=say("default: all", "기본값: 모두"))
+    add("--json", action="store_true", help=say("summary as JSON", "요약을 JSON으로"))
+    return options
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def _template(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise SourceError(
+            f"{path} is not a readable text file; give the path of a Jinja template.",
+            f"{path} 파일을 글로 읽을 수 없습니다. Jinja 템플릿 파일의 경로를 지정하세요.",
+        ) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
