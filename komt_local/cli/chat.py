@@ -63,8 +63,11 @@ def command(model: str | None, **given: Any) -> None:
 
 def _open_chat(model: Model, given: dict[str, Any], *, styled: bool) -> Chat:
     from ..terminal.chat import Chat, Screen, Settings
+    from ..terminal.line import echo_off
 
     screen = Screen(sys.stdout, sys.stderr, styled)
+    if styled:
+        screen.answering = echo_off
 
     def say_dropped(messages: Sequence[Message]) -> None:
         first = " ".join(messages[0].content.split())[:40]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TextIO
 
@@ -41,11 +41,15 @@ class Settings:
 
 @dataclass(slots=True)
 class Screen:
-    """Where things go: answers to `out`, notes to `err`. `styled` says that people watch."""
+    """Where things go: answers to `out`, notes to `err`.
+
+    `styled` says that people watch. `answering` is entered while an answer is printed.
+    """
 
     out: TextIO
     err: TextIO
     styled: bool = False
+    answering: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def answer(self, text: str) -> None:
         self.out.write(printable(text) if self.styled else text)
@@ -98,7 +102,7 @@ class Chat:
         events = self.talk.stream(text, **self.settings.options)
         last, shown = Event(""), ""
         try:
-            with closing(events):  # type: ignore[type-var]
+            with self.screen.answering(), closing(events):  # type: ignore[type-var]
                 for event in events:
                     self.screen.answer(event.text)
                     last, shown = event, event.text or shown

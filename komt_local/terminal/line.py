@@ -7,7 +7,8 @@ draws the syllable being composed in its place, and wide cells are counted as wi
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,28 @@ def reader_at_terminal(history_file: Path) -> Callable[[], str]:
         return unfence(session.prompt(">>> "))
 
     return read
+
+
+@contextmanager
+def echo_off() -> Iterator[None]:
+    """While an answer is printed, what is typed ahead does not appear in the middle of it.
+
+    The keys are not lost: the next line begins with them. Ctrl-C works as ever.
+    """
+    try:
+        import termios
+    except ImportError:  # Windows echoes only what is being read.
+        yield
+        return
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    quiet = termios.tcgetattr(terminal)
+    quiet[3] &= ~termios.ECHO
+    termios.tcsetattr(terminal, termios.TCSADRAIN, quiet)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
 def _key_bindings() -> KeyBindings:
