@@ -111,6 +111,50 @@ def write_llama_checkpoint(
     return folder
 
 
+GOLDEN: Mapping[str, Mapping[str, Any]] = {
+    "plain-tiny": {
+        "dtype": "F16",
+        "tokenizer_config": {"chat_template": "{{ messages[0]['content'] }}"},
+    },
+    "grouped-tiny": {"dtype": "BF16", "n_kv_heads": 2, "vocab": "hf-bpe", "shards": 3},
+    "tied-tiny": {"dtype": "F32", "vocab": "byte-level", "tied": True, "n_rows": 800},
+    "stretched-tiny": {
+        "dtype": "BF16",
+        "n_layers": 2,
+        "bias": True,
+        "config": {
+            "head_dim": 64,
+            "rope_scaling": {
+                "rope_type": "llama3",
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 256,
+            },
+        },
+    },
+}
+"""Arguments of the checkpoints whose conversion by llama.cpp is recorded in `tests/golden`."""
+
+CARD = """\
+---
+license: apache-2.0
+language: [ko, en]
+base_model: meta-llama/Llama-2-7b-hf
+tags: [komt]
+pipeline_tag: text-generation
+---
+# A card
+"""
+
+
+def write_golden_checkpoint(parent: Path, name: str) -> Path:
+    """Write the checkpoint `name` of GOLDEN, with a model card, into a folder of that name."""
+    folder = write_llama_checkpoint(parent / name, **GOLDEN[name])
+    (folder / "README.md").write_text(CARD, encoding="utf-8")
+    return folder
+
+
 def llama_weights(config: Mapping[str, Any], seed: int) -> dict[str, NDArray[np.float32]]:
     """The float32 weights of a Llama with this config.json, by Hugging Face name."""
     shapes = llama_shapes(config)

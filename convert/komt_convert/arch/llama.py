@@ -191,16 +191,20 @@ class Rope:
     def factors(self, head_dim: int) -> Tensor:
         """`rope_freqs.weight`: what each frequency is divided by, for Llama 3.1's stretching.
 
-        The arithmetic, in float32 as upstream's converter does it:
-        https://github.com/huggingface/transformers, modeling_rope_utils.py, llama3.
+        transformers' modeling_rope_utils.py, `llama3`. The float32 steps are those of upstream's
+        converter to the last bit: torch divides a number by a tensor as number * (1 / tensor).
         """
-        factor = number(self.parameters, "factor", 8.0)
-        low = number(self.parameters, "low_freq_factor", 1.0)
-        high = number(self.parameters, "high_freq_factor", 4.0)
+        one, old = np.float32(1), np.float32(self.n_trained)
+        factor = np.float32(number(self.parameters, "factor", 8.0))
+        low = np.float32(number(self.parameters, "low_freq_factor", 1.0))
+        high = np.float32(number(self.parameters, "high_freq_factor", 4.0))
+        if high <= low:
+            raise refuse("rope_scaling", self.parameters)
         exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
-        wavelengths = np.float32(2 * math.pi) * np.float32(self.theta) ** exponents
-        smooth = (np.float32(self.n_trained) / wavelengths - low) / np.float32(high - low)
-        between = 1 / ((1 - smooth) / np.float32(factor) + smooth)
-        factors = np.where(wavelengths < self.n_trained / high, np.float32(1), between)
-        factors = np.where(wavelengths > self.n_trained / low, np.float32(factor), factors)
-        return from_array("rope_freqs.weight", factors.astype(np.float32))
+        frequencies = one / np.power(self.theta, exponents, dtype=np.float64).astype(np.float32)
+        wavelengths = np.float32(2 * math.pi) * (one / frequencies)
+        smooth = (old * (one / wavelengths) - low) / (high - low)
+        factors = one / ((one - smooth) / factor + smooth)
+        factors[wavelengths < old / high] = one
+        factors[wavelengths > old / low] = factor
+        return from_array("rope_freqs.weight", factors)
