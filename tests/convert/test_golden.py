@@ -26,6 +26,7 @@ OURS = {
 }
 BETTER = {
     ("grouped-tiny", "tokenizer.ggml.scores"),  # the converter gives all pieces -1000
+    ("grouped-tiny", "tokenizer.ggml.token_type"),  # <unk> is unknown, as in a tokenizer.model
 }
 LEFT_OUT = {"tokenizer.ggml.add_sep_token"}  # false, as without the key; for pairs of sentences
 
