@@ -14,11 +14,12 @@ from komt_local.prompts.tasks import find_task, task_names
 
 LITERAL = {
     "QA": "우리는 아래와 같은 정보를 갖고 있습니다.\n---------------------\n{context}\n"
-    "---------------------\n### 주어진 정보에 따라, 질문에 답해주세요.: '{question}'\n### Assistant:",
+    "---------------------\n### 주어진 정보에 따라, 질문에 답해주세요.: '{question}'\n"
+    "### Assistant:",
     "summarization": "# Document\n{target_document}\n\n한국어 3문장으로 위의 Document를 요약해줘.\n"
     "### Assistant: 1)",
-    "translation": "### Instruction: Translate Korean sentence into English. You may leave specific "
-    "names as they are.\nKorean: 얼마나 많은 언어를 말할 수 있니?\nEnglish: How many languages can "
+    "translation": "### Instruction: Translate Korean sentence into English. "
+    "You may leave specific names as they are.\nKorean: 얼마나 많은 언어를 말할 수 있니?\nEnglish: How many languages can "
     "you speak?#\nKorean: 일 다 끝났어?\nEnglish: Did you finish your work?#\n"
     "Korean: {source_sentence} \nEnglish:",
 }
