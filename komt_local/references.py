@@ -182,7 +182,7 @@ def _checked(reference: Reference, text: str) -> Reference:
 
 
 def _is_repo_part(part: str) -> bool:
-    """As huggingface_hub's validate_repo_id has it: no `--`, no `..`, no dash or dot at the ends."""
+    """As huggingface_hub has it: no `--`, no `..`, no dash or dot at either end."""
     return (
         0 < len(part) <= 96
         and "--" not in part

@@ -1,8 +1,4 @@
-"""Which models are here, and where: from what a user calls a model to a file on this machine.
-
-It knows paths, the embedded model, and what the header of a file says. It loads no model and opens
-no socket.
-"""
+"""What a model file says about itself, read from its header within bounds; nothing is loaded."""
 
 from __future__ import annotations
 
@@ -10,47 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import InvalidModel, ModelNotFound
+from ..errors import InvalidModel
 
 if TYPE_CHECKING:
     from komt_convert.gguf_file import Header
-
-EMBEDDED_NAME = "komt-local-demo"
-_EMBEDDED_PATH = Path(__file__).parent / "demo" / "komt-local-demo-Q8_0.gguf"
-
-
-def embedded() -> Path:
-    """The model that comes with the program: it knows komt-local, and nothing else."""
-    return _EMBEDDED_PATH
-
-
-def resolve(reference: str | Path | None = None) -> Path:
-    """The GGUF file that `reference` names; without one, the embedded model.
-
-    Raises ModelNotFound, with what to do instead, when there is no such file.
-    """
-    if reference is None or str(reference) == EMBEDDED_NAME:
-        return embedded()
-    path = Path(reference).expanduser()
-    if path.is_dir():
-        raise _is_folder(path)
-    if not path.is_file():
-        raise ModelNotFound(
-            f"There is no model file {str(path)!r}; give the path of a GGUF file, "
-            "or make one with `komt-local convert`.",
-            f"모델 파일 {str(path)!r}이(가) 없습니다. GGUF 파일의 경로를 주거나 "
-            "`komt-local convert`로 만드세요.",
-        )
-    return path
-
-
-def _is_folder(path: Path) -> ModelNotFound:
-    return ModelNotFound(
-        f"{str(path)!r} is a folder; convert the checkpoint in it first: "
-        f"komt-local convert {path} -o model.gguf -q Q4_K_M",
-        f"{str(path)!r}은(는) 폴더입니다. 그 안의 체크포인트를 먼저 변환하세요: "
-        f"komt-local convert {path} -o model.gguf -q Q4_K_M",
-    )
 
 
 @dataclass(frozen=True, slots=True)

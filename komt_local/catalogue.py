@@ -1,0 +1,89 @@
+"""The Korean models that komt-local knows by name: a data file, read when it is asked for.
+
+Facts and their sources are in `catalogue.toml` beside this module. What could not be confirmed is
+listed there as such; the file that is downloaded decides in any case.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One checkpoint, or with `adapter_of` a LoRA adapter on that one.
+
+    `gguf` are repositories with ready files, the best first; `ggufs` names files known in them.
+    `parameters` and `context` (tokens) are 0 where unknown. `licence` is an SPDX name or the
+    publisher's own, `restrictions` what it forbids, in English and Korean. `unconfirmed` names the
+    fields that no source at hand states.
+    """
+
+    name: str
+    title: str
+    checkpoint: str
+    architecture: str
+    template: str
+    licence: str
+    parameters: float
+    context: int
+    aliases: tuple[str, ...] = ()
+    adapter_of: str = ""
+    gguf: tuple[str, ...] = ()
+    ggufs: tuple[str, ...] = ()
+    restrictions: str = ""
+    restrictions_ko: str = ""
+    note: str = ""
+    note_ko: str = ""
+    unconfirmed: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+
+    def names(self) -> tuple[str, ...]:
+        return (self.name, *self.aliases)
+
+    def repos(self) -> tuple[str, ...]:
+        """Where its files may lie, ready ones first."""
+        return (*self.gguf, self.checkpoint)
+
+
+@cache
+def models() -> tuple[Model, ...]:
+    """All models, in the order of the data file."""
+    import tomllib
+
+    text = files(__package__).joinpath("catalogue.toml").read_text(encoding="utf-8")
+    return tuple(_model(entry) for entry in tomllib.loads(text)["model"])
+
+
+def find(name: str) -> Model | None:
+    """The model of that name or alias, in any case."""
+    return _by_name().get(name.lower())
+
+
+def of_repo(repo: str) -> Model | None:
+    """The model whose checkpoint or GGUF files lie in `org/repo`."""
+    wanted = repo.lower()
+    return next((m for m in models() if wanted in (r.lower() for r in m.repos())), None)
+
+
+def near(name: str) -> list[str]:
+    """Names that look like it."""
+    from difflib import get_close_matches
+
+    return get_close_matches(name.lower(), _by_name(), n=3)
+
+
+@cache
+def _by_name() -> dict[str, Model]:
+    return {name: model for model in models() for name in model.names()}
+
+
+def _model(entry: dict[str, Any]) -> Model:
+    known = {item.name for item in fields(Model)}
+    if unknown := entry.keys() - known:
+        raise ValueError(f"catalogue.toml: {entry.get('name')} has unknown keys {unknown}")
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
+    return Model(**values)

@@ -1,0 +1,26 @@
+"""Which models are here, and where: from what a user calls a model to a file on this machine.
+
+    resolve("komt-mistral-7b-v1:Q4_K_M")    the file, if it is here
+    describe(path)                          what its header says
+    contents()                              everything that is here
+
+It knows paths, the embedded model, what was pulled, made or imported, and the Hugging Face cache.
+It loads no model and opens no socket; bringing models here is the business of `komt_local.hub`.
+"""
+
+from __future__ import annotations
+
+from .facts import Facts, describe
+from .find import EMBEDDED_NAME, embedded, expand, resolve, resolve_text
+from .records import touch
+
+__all__ = [
+    "EMBEDDED_NAME",
+    "Facts",
+    "describe",
+    "embedded",
+    "expand",
+    "resolve",
+    "resolve_text",
+    "touch",
+]
