@@ -7,6 +7,7 @@ measure. It knows nothing of llama.cpp, and loads nothing but psutil.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,57 +117,72 @@ def gigabytes(n_bytes: int) -> str:
 
 
 def physical_cores() -> int:
-    """Cores to compute on: hyperthreads do not count, nor what this process may not use."""
+    """Cores to compute on: no hyperthreads, nor what this process may not use."""
     import psutil
 
     cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         cores = min(cores, len(os.sched_getaffinity(0)))
-    return max(1, cores)
+    return max(1, min(cores, cgroup_cores() or cores))
 
 
 def available_memory() -> int:
     """Bytes that this process can still take, within the limits of its control groups."""
     import psutil
 
-    return min([int(psutil.virtual_memory().available), *_cgroup_room(Path("/"))])
+    return min([int(psutil.virtual_memory().available), *cgroup_room()])
 
 
-def _cgroup_room(root: Path) -> list[int]:
-    """What each control group above this process leaves; empty where there are none."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    rooms = []
-    for line in lines:
+def cgroup_cores(root: Path = Path("/")) -> int | None:
+    """Cores that a container's quota amounts to, rounded up; threads beyond it stand in line."""
+    for mount, controller, path in _cgroups(root):
+        if controller == "":
+            for folder in _ancestors(mount, path):
+                quota, period = (_read(folder / "cpu.max") or "max 1").split()
+                if quota != "max":
+                    return -(-int(quota) // int(period))
+    return None
+
+
+def cgroup_room(root: Path = Path("/")) -> list[int]:
+    """Bytes that each control group above this process leaves it; empty where there are none."""
+    rooms: list[int | None] = []
+    for mount, controller, path in _cgroups(root):
+        for folder in _ancestors(mount, path):
+            if controller == "":
+                rooms.append(_room(folder, "memory.max", "memory.current", "inactive_file"))
+            elif controller == "memory":
+                names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+                rooms.append(_room(folder, *names))
+    return [room for room in rooms if room is not None]
+
+
+def _cgroups(root: Path) -> Iterator[tuple[Path, str, str]]:
+    """Mount point, controller ("" for version 2) and path of each group this process is in."""
+    for line in (_read(root / "proc/self/cgroup") or "").splitlines():
         _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            rooms += _rooms(
-                root / "sys/fs/cgroup", path, "memory.max", "memory.current", "inactive_file"
-            )
-        elif "memory" in controllers.split(","):
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-            rooms += _rooms(root / "sys/fs/cgroup/memory", path, *names)
-    return rooms
+        for controller in controllers.split(","):
+            yield root / "sys/fs/cgroup" / controller, controller, path
 
 
-def _rooms(mount: Path, path: str, limit: str, usage: str, reclaimable: str) -> list[int]:
-    """Walks from the process's group up to the mount, which in a container is its own group."""
+def _ancestors(mount: Path, path: str) -> list[Path]:
+    """From the process's group up to the mount point, which in a container is its own group."""
     group = mount / path.strip("/")
     groups = [group, *group.parents]
-    rooms = []
-    for folder in groups[: groups.index(mount) + 1]:
-        try:
-            allowed = (folder / limit).read_text().strip()
-            used = int((folder / usage).read_text())
-            cached = _field((folder / "memory.stat").read_text(), reclaimable)
-        except (OSError, ValueError):
-            continue
-        if allowed != "max":
-            rooms.append(max(0, int(allowed) - used + cached))
-    return rooms
+    return groups[: groups.index(mount) + 1]
 
 
-def _field(stat: str, name: str) -> int:
-    return next((int(line.split()[1]) for line in stat.splitlines() if line.split()[0] == name), 0)
+def _room(group: Path, limit: str, usage: str, reclaimable: str) -> int | None:
+    """What a group may still take; page cache that it could let go of is not taken."""
+    allowed, used = _read(group / limit), _read(group / usage)
+    if allowed is None or used is None or allowed == "max":
+        return None
+    fields = dict(line.split() for line in (_read(group / "memory.stat") or "").splitlines())
+    return max(0, int(allowed) - int(used) + int(fields.get(reclaimable, 0)))
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None

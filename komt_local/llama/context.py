@@ -33,7 +33,8 @@ class Context:
 
     Every sequence has memory of its own (`kv_unified` off): one costs another neither room nor,
     bit for bit, anything in its logits that the batch's size does not, and llama.cpp is 5 to 15 %
-    faster than with one shared pool. A shared prefix is copied, not shared.
+    faster than with one shared pool. A shared prefix is copied, not shared. `exact` keeps keys and
+    values in f32, without flash attention, which would round them to f16.
     """
 
     def __init__(
@@ -44,11 +45,11 @@ class Context:
         n_slots: int = 1,
         n_batch: int = 512,
         threads: int = 1,
-        f32_cache: bool = False,
+        exact: bool = False,
     ) -> None:
         self.n_ctx, self.n_slots, self.n_batch = n_ctx, n_slots, n_batch
         self._library, self._n_vocab = native(), model.n_vocab
-        params = self._params(threads, f32_cache)
+        params = self._params(threads, exact)
         with logging():
             self._context = self._library.llama_init_from_model(model.pointer, params)
             if not self._context:
@@ -57,14 +58,15 @@ class Context:
         self._batch = _Batch(self._library, n_batch, n_ctx)
         self._abort = _AbortFlag(self._library, self._context)
 
-    def _params(self, threads: int, f32_cache: bool) -> Any:
+    def _params(self, threads: int, exact: bool) -> Any:
         params = self._library.llama_context_default_params()
         params.n_ctx = self.n_ctx * self.n_slots
         params.n_seq_max = params.n_outputs_max = self.n_slots
         params.n_batch = params.n_ubatch = self.n_batch
         params.n_threads = params.n_threads_batch = threads
-        if f32_cache:
+        if exact:
             params.type_k = params.type_v = self._library.GGML_TYPE_F32
+            params.flash_attn_type = self._library.LLAMA_FLASH_ATTN_TYPE_DISABLED
         return params
 
     def decode(self, spans: list[Span]) -> int:

@@ -30,7 +30,7 @@ def native() -> ModuleType:
     except (ImportError, OSError, RuntimeError) as error:
         raise _unusable(str(error)) from error
     library = cast(ModuleType, llama_cpp)
-    _check_layout(library)
+    check_layout(library)
     library.llama_log_set(_log_callback(library), None)
     library.llama_backend_init()
     return library
@@ -44,7 +44,7 @@ def _unusable(why: str) -> EngineError:
     )
 
 
-def _check_layout(library: ModuleType) -> None:
+def check_layout(library: ModuleType) -> None:
     """The structs are passed by value: fields that moved would be read as something else."""
     context, model = library.llama_context_default_params(), library.llama_model_default_params()
     found = (

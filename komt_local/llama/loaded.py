@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,15 @@ def _n_gpu_layers(library: ModuleType, wanted: int | str) -> int:
     return wanted if isinstance(wanted, int) else -1
 
 
+class Dimensions(NamedTuple):
+    """Layers, width, and attention heads (of the first layer)."""
+
+    n_layer: int
+    n_embd: int
+    n_head: int
+    n_head_kv: int
+
+
 class NativeModel:
     """Weights and vocabulary in llama.cpp; may be used from many threads until it is closed."""
 
@@ -69,10 +78,6 @@ class NativeModel:
         self.n_ctx_train: int = library.llama_model_n_ctx_train(pointer)
         self.size: int = library.llama_model_size(pointer)
         self.n_params: int = library.llama_model_n_params(pointer)
-        self.n_layer: int = library.llama_model_n_layer(pointer)
-        self.n_embd: int = library.llama_model_n_embd(pointer)
-        self.n_head: int = library.llama_model_n_head(pointer)
-        self.n_head_kv: int = library.llama_model_n_head_kv(pointer)
         self.bos_token: int | None = self._token("bos")
         self.eos: int | None = self._token("eos")
         self.is_sentencepiece: bool = library.llama_vocab_type(self._vocab) == 1
@@ -83,6 +88,17 @@ class NativeModel:
         if self._pointer is None:
             raise Closed
         return self._pointer
+
+    @cached_property
+    def dimensions(self) -> Dimensions:
+        library = self._library
+        with self._lock:
+            return Dimensions(
+                library.llama_model_n_layer(self.pointer),
+                library.llama_model_n_embd(self.pointer),
+                library.llama_model_n_head(self.pointer),
+                library.llama_model_n_head_kv(self.pointer),
+            )
 
     @property
     def bos(self) -> int | None:

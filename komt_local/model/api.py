@@ -263,7 +263,11 @@ class Model:
             raise Closed
         if len(ask.tokens) > self.n_ctx:
             raise ContextOverflow(len(ask.tokens), self.n_ctx)
-        return events(self._engine, ask, self._native.piece)
+        return self._events(ask)
+
+    def _events(self, ask: Ask) -> Iterator[Event]:
+        """A generator of this object's own, so that a model lives as long as its answers do."""
+        yield from events(self._engine, ask, self._native.piece)
 
 
 def _close(engine: Engine, native: NativeModel) -> None:

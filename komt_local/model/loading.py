@@ -78,12 +78,12 @@ def _shape(native: NativeModel) -> hardware.Shape:
         value = native.metadata.get(f"{native.metadata.get('general.architecture')}.{key}", "")
         return int(value) if value.isdigit() else default
 
-    head = native.n_embd // max(native.n_head, 1)
+    n_layer, n_embd, n_head, n_head_kv = native.dimensions
+    head = n_embd // max(n_head, 1)
     keys = of_architecture("attention.key_length", head)
     values = of_architecture("attention.value_length", head)
-    n_ff = of_architecture("feed_forward_length", 4 * native.n_embd)
-    kv_row = native.n_head_kv * (keys + values)
-    return hardware.Shape(native.n_layer, kv_row, native.n_embd, n_ff, native.n_vocab)
+    n_ff = of_architecture("feed_forward_length", 4 * n_embd)
+    return hardware.Shape(n_layer, n_head_kv * (keys + values), n_embd, n_ff, native.n_vocab)
 
 
 def _beyond_training(wanted: int, trained: int) -> tuple[Note, ...]:
