@@ -157,8 +157,11 @@ def write_golden_checkpoint(parent: Path, name: str) -> Path:
 
 def llama_weights(config: Mapping[str, Any], seed: int) -> dict[str, NDArray[np.float32]]:
     """The float32 weights of a Llama with this config.json, by Hugging Face name."""
-    shapes = llama_shapes(config)
-    return {name: noise(shape, (seed, i)) for i, (name, shape) in enumerate(shapes.items())}
+    weights = {}
+    for i, (name, shape) in enumerate(llama_shapes(config).items()):
+        values = noise(shape, (seed, i))
+        weights[name] = values - 1 if name.endswith(".bias") else values
+    return weights
 
 
 def llama_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

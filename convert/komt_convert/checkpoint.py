@@ -150,7 +150,7 @@ def _weight_map(folder: Path) -> dict[str, str]:
     index = folder / INDEX
     weight_map = read_json(index).get("weight_map", {})
     is_map = isinstance(weight_map, dict) and all(
-        isinstance(name, str) and Path(name).name == name for name in weight_map.values()
+        isinstance(name, str) and name and Path(name).name == name for name in weight_map.values()
     )
     if not is_map or (index.is_file() and not weight_map):
         raise SourceError(
