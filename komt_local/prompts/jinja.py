@@ -2,7 +2,8 @@
 
 Each content goes in between two unguessable marks, and the rendered text is cut at them. White
 space at the ends of a content stays outside its marks, so that a template's `trim` still trims.
-Nothing of a template can reach Python: attribute access is the sandbox's, nothing is loaded.
+Nothing of a template can reach Python, and one that came with a file can neither loop for ever nor
+eat the memory: see `child`.
 """
 
 from __future__ import annotations
@@ -10,16 +11,12 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 from ..errors import TemplateError
 from ..types import Message
 from .segments import Segment
 from .template import Template
-
-if TYPE_CHECKING:
-    import jinja2
 
 
 def render(
@@ -52,46 +49,24 @@ def render(
 
 
 def _render(template: Template, variables: dict[str, Any]) -> str:
+    """Ours are rendered here; what came with a file, in a child process within limits."""
     import jinja2
 
+    from .child import RENDERER, RenderError
+    from .presets import PRESETS
+    from .render_child import render as render_here
+
     try:
-        return _compile(template.jinja).render(variables)
-    except (jinja2.TemplateError, ValueError, TypeError, ArithmeticError, LookupError) as error:
+        if PRESETS.get(template.name) is template:
+            return render_here(template.jinja, variables)
+        return RENDERER.render(template.jinja, variables)
+    except (jinja2.TemplateError, RenderError) as error:
         raise TemplateError(
             f"The chat template {template.name!r} cannot be rendered here ({error}); "
             "choose another with --template.",
             f"대화 템플릿 {template.name!r}을(를) 적용할 수 없습니다({error}). "
             "--template으로 다른 것을 고르세요.",
         ) from error
-
-
-@lru_cache(maxsize=8)
-def _compile(text: str) -> jinja2.Template:
-    """Compile with the switches that transformers uses for chat templates.
-
-    https://github.com/huggingface/transformers/blob/main/src/transformers/utils/chat_template_utils.py
-    """
-    from jinja2.ext import loopcontrols
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
-    )
-    environment.globals["raise_exception"] = _refuse
-    environment.globals["strftime_now"] = _strftime_now
-    return environment.from_string(text)
-
-
-def _refuse(message: str) -> NoReturn:
-    import jinja2
-
-    raise jinja2.TemplateError(message)
-
-
-def _strftime_now(form: str) -> str:
-    from datetime import datetime
-
-    return datetime.now().strftime(form)
 
 
 _PIECE_OF_MARK = re.compile("[\ue000-\ue003]")

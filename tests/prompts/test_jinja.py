@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from komt_local.errors import TemplateError
-from komt_local.prompts import PRESETS, Segment, Template, choose, render
+from komt_local.prompts import PRESETS, Segment, Template, child, choose, render
 from komt_local.types import Message
 
 USER = Message("user", "인삼은 어떤 효과가 있나요?")
@@ -70,6 +70,11 @@ def test_a_templates_trim_still_trims() -> None:
         "{{ unknown.thing }}",
         "{{ range(10 ** 9) | list }}",
         "{% include '/etc/passwd' %}",
+        "{% set ns = namespace(x='가') %}{% for a in range(40) %}"
+        "{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x }}",
+        "{{ 'x'.center(10 ** 10) }}",
+        "{{ '%09999999999d' % 1 }}",
+        "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
     ],
 )
 def test_what_cannot_be_rendered_is_refused_in_a_sentence(jinja: str) -> None:
@@ -101,3 +106,13 @@ def test_choose_names_what_is_near() -> None:
         choose("komt-outptu", None)
     with pytest.raises(TemplateError, match="--template"):
         choose(None, None)
+
+
+def test_a_template_that_never_ends_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "MOST_SECONDS", 0.5)
+    loops = "{% for a in range(99999) %}" * 3 + "{% endfor %}" * 3
+    with pytest.raises(TemplateError, match="more time or memory"):
+        render(Template("endless", loops), [USER])
+    # And the next one is answered by a new child.
+    monkeypatch.undo()
+    assert text_of(render(CHATML, [USER])).startswith("<|im_start|>user")

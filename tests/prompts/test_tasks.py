@@ -19,8 +19,9 @@ LITERAL = {
     "summarization": "# Document\n{target_document}\n\n한국어 3문장으로 위의 Document를 요약해줘.\n"
     "### Assistant: 1)",
     "translation": "### Instruction: Translate Korean sentence into English. "
-    "You may leave specific names as they are.\nKorean: 얼마나 많은 언어를 말할 수 있니?\nEnglish: How many languages can "
-    "you speak?#\nKorean: 일 다 끝났어?\nEnglish: Did you finish your work?#\n"
+    "You may leave specific names as they are.\nKorean: 얼마나 많은 언어를 말할 수 있니?\n"
+    "English: How many languages can you speak?#\nKorean: 일 다 끝났어?\n"
+    "English: Did you finish your work?#\n"
     "Korean: {source_sentence} \nEnglish:",
 }
 
