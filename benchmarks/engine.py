@@ -1,0 +1,188 @@
+"""What the engine costs: its speed beside a bare loop over llama.cpp, on the same file.
+
+    python benchmarks/engine.py MODEL.gguf              an existing file
+    python benchmarks/engine.py --make /tmp/made.gguf   a Llama of random weights, made first
+
+Three ways to the same tokens take turns in one process, each repetition another random prompt:
+`bare` is llama_decode and llama_sampler_sample and nothing else, `engine` what
+`komt_local.engine` hands out as token ids, `model` what `Model.stream_completion` hands out as
+text. The prompt's speed counts up to the first token, the generation's from there on. A ratio is
+the median over the repetitions of way / bare within the same repetition.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+SAMPLING = {"temperature": 0.8, "seed": 1}
+
+Speeds = tuple[float, float]
+Way = Callable[[list[int]], Speeds]
+
+
+def timed(tokens: Iterable[Any], n_prompt: int) -> Speeds:
+    """Prompt and generation speed of anything that yields once per token."""
+    began = time.perf_counter()
+    times = [time.perf_counter() for _ in tokens]
+    return n_prompt / (times[0] - began), (len(times) - 1) / (times[-1] - times[0])
+
+
+class Bare:
+    """Straight calls of the binding."""
+
+    def __init__(self, path: Path, n_ctx: int, n_gen: int, threads: int) -> None:
+        from llama_cpp import llama_cpp as library
+
+        self.library, self.n_gen = library, n_gen
+        self.model = library.llama_model_load_from_file(
+            bytes(path), library.llama_model_default_params()
+        )
+        params = library.llama_context_default_params()
+        params.n_ctx, params.n_batch, params.n_ubatch = n_ctx, 512, 512
+        params.n_outputs_max = 1
+        params.n_threads = params.n_threads_batch = threads
+        self.context = library.llama_init_from_model(self.model, params)
+        self.memory = library.llama_get_memory(self.context)
+
+    def sampler(self) -> Any:
+        library = self.library
+        chain = library.llama_sampler_chain_init(library.llama_sampler_chain_default_params())
+        for link in (
+            library.llama_sampler_init_top_k(40),
+            library.llama_sampler_init_top_p(0.95, 1),
+            library.llama_sampler_init_min_p(0.05, 1),
+            library.llama_sampler_init_temp(0.8),
+            library.llama_sampler_init_dist(1),
+        ):
+            library.llama_sampler_chain_add(chain, link)
+        return chain
+
+    def tokens(self, prompt: list[int]) -> Iterator[int]:
+        library, context, chain = self.library, self.context, self.sampler()
+        library.llama_memory_clear(self.memory, False)
+        for start in range(0, len(prompt), 512):
+            part = (ctypes.c_int32 * len(prompt[start : start + 512]))(*prompt[start : start + 512])
+            library.llama_decode(context, library.llama_batch_get_one(part, len(part)))
+        one = (ctypes.c_int32 * 1)()
+        batch = library.llama_batch_get_one(one, 1)
+        for _ in range(self.n_gen):
+            one[0] = library.llama_sampler_sample(chain, context, -1)
+            yield one[0]
+            library.llama_decode(context, batch)
+        library.llama_sampler_free(chain)
+
+    def __call__(self, prompt: list[int]) -> Speeds:
+        return timed(self.tokens(prompt), len(prompt))
+
+    def close(self) -> None:
+        self.library.llama_free(self.context)
+        self.library.llama_model_free(self.model)
+
+
+def ways(path: Path, n_ctx: int, n_gen: int, threads: int, stack: ExitStack) -> dict[str, Way]:
+    from komt_local import Model, Sampling
+
+    model = stack.enter_context(Model.load(path, n_ctx=n_ctx, threads=threads))
+    bare = Bare(path, n_ctx, n_gen, threads)
+    stack.callback(bare.close)
+    engine = model._engine
+    sampling = Sampling(temperature=0.8, seed=1)
+
+    def of_engine(prompt: list[int]) -> Speeds:
+        return timed(engine.submit(prompt, sampling, max_tokens=n_gen), len(prompt))
+
+    def of_model(prompt: list[int]) -> Speeds:
+        text = model.detokenize(prompt)
+        events = list(timestamps(model.stream_completion(text, max_tokens=n_gen, **SAMPLING)))
+        (began, _), (first, one), *_, (last, all_) = events
+        n_prompt = all_.prompt_tokens
+        n_more = all_.completion_tokens - one.completion_tokens
+        return n_prompt / (first - began), n_more / (last - first)
+
+    return {"bare": bare, "engine": of_engine, "model": of_model}
+
+
+def timestamps(events: Iterable[Any]) -> Iterator[tuple[float, Any]]:
+    yield time.perf_counter(), None
+    for event in events:
+        yield time.perf_counter(), event.usage
+
+
+def measure(options: argparse.Namespace, path: Path) -> dict[str, list[Speeds]]:
+    from komt_local.hardware import physical_cores
+
+    threads = options.threads or physical_cores()
+    n_ctx = 2 * options.prompt + options.generate
+    results: dict[str, list[Speeds]] = {}
+    with ExitStack() as stack:
+        contenders = ways(path, n_ctx, options.generate, threads, stack)
+        for repetition in range(options.repetitions + 1):
+            prompt = [random.randrange(300, 30_000) for _ in range(options.prompt)]
+            for name, way in contenders.items():
+                speeds = way(prompt)
+                if repetition:  # the first one warms up
+                    results.setdefault(name, []).append(speeds)
+    return results
+
+
+def report(results: dict[str, list[Speeds]]) -> None:
+    print("| way | phase | tokens/s, median | min to max | of bare |")
+    print("|---|---|---|---|---|")
+    for phase, label in enumerate(("prompt", "generation")):
+        for name, speeds in results.items():
+            values = [pair[phase] for pair in speeds]
+            beside = zip(speeds, results["bare"], strict=True)
+            ratio = median(mine[phase] / bare[phase] for mine, bare in beside)
+            spread = f"{min(values):.1f} to {max(values):.1f}"
+            print(f"| {name} | {label} | {median(values):.1f} | {spread} | {ratio:.3f} |")
+
+
+def make(path: Path, quant: str) -> None:
+    """A Llama of 134 M random parameters under Llama-2's vocabulary, by our own converter."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from checkpoints import write_llama_checkpoint
+    from komt_convert import convert
+
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = write_llama_checkpoint(
+            Path(folder) / "checkpoint",
+            full_vocab=True,
+            n_layers=12,
+            hidden_size=768,
+            intermediate_size=2048,
+            n_heads=12,
+        )
+        convert(checkpoint, path, quant=quant, verify=False, force=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", nargs="?", type=Path)
+    parser.add_argument("--make", type=Path, metavar="PATH")
+    parser.add_argument("--quant", default="Q8_0")
+    parser.add_argument("-p", "--prompt", type=int, default=512)
+    parser.add_argument("-n", "--generate", type=int, default=128)
+    parser.add_argument("-r", "--repetitions", type=int, default=7)
+    parser.add_argument("-t", "--threads", type=int)
+    options = parser.parse_args()
+    if options.make:
+        make(options.make, options.quant)
+    path = options.make or options.model
+    if path is None:
+        parser.error("give a model, or --make PATH")
+    report(measure(options, path))
+
+
+if __name__ == "__main__":
+    main()
