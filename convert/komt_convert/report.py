@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,7 +70,11 @@ class Report:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory that this process has had at once, in bytes."""
+    """The most memory that this process has had at once, in bytes.
+
+    Linux counts the memory of the program that started this one in `getrusage` (execve(2) keeps
+    it), so its own account in /proc comes first.
+    """
     try:
         import resource
     except ImportError:  # Windows
@@ -76,7 +82,12 @@ def peak_memory_bytes() -> int:
 
         memory: Any = psutil.Process().memory_info()
         return int(memory.peak_wset)
-    import sys
-
+    if match := re.search(r"VmHWM:\s+(\d+) kB", _own_status()):
+        return int(match[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _own_status() -> str:
+    status = Path("/proc/self/status")
+    return status.read_text() if status.exists() else ""
