@@ -118,7 +118,8 @@ def quality(variant: Variant) -> tuple[int, bool, int]:
 
 def file_bytes(parameters: float, type_: str) -> int:
     """About how large a file of that type is."""
-    return int(parameters * BITS_PER_WEIGHT[type_] / 8)
+    bits = BITS_PER_WEIGHT.get(type_) or int(re.sub(r"\D", "", type_)[:1] or 4) + 0.7
+    return int(parameters * bits / 8)
 
 
 def best_type(parameters: float, memory: int) -> str:

@@ -101,7 +101,7 @@ def _places(state: records.State) -> Iterator[tuple[str, list[Path], str]]:
     for record in state.records.values():
         path = Path(record.path)
         if record.origin != "pulled" and not cache.is_in_cache(path):
-            yield record.name, [path], record.origin
+            yield record.title, [path], record.origin
     for repo in cache.repos():
         for name, paths in _in_cache(repo):
             yield name, paths, "cache"

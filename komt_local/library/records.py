@@ -47,6 +47,11 @@ class Record:
     owned: bool = False
     added: str = ""
 
+    @property
+    def title(self) -> str:
+        """What it is called where several types of one model may stand side by side."""
+        return f"{self.name}:{self.type}" if self.origin == "converted" else self.name
+
 
 @dataclass(slots=True)
 class State:

@@ -51,7 +51,7 @@ def _record_called(text: str, reference: Reference, known: Mapping[str, Record])
         record
         for record in known.values()
         if record.origin != "pulled"
-        and (record.name.lower() in wanted or record.path == str(Path(text).absolute()))
+        and (record.title.lower() in wanted or record.path == str(Path(text).absolute()))
     ]
     return found[0] if found else None
 
