@@ -14,8 +14,9 @@ from ..errors import ModelError, UsageError
 from ..library.cache import repo as cached_repo
 from ..library.find import expand
 from ..references import Reference
-from .api import Hub, Repository, offline, read_repository
+from .api import Hub, Repository, read_repository
 from .download import OnProgress, download
+from .failures import offline
 from .waiting import Wait
 
 _BESIDE = (".json", ".model", ".txt", ".jinja")

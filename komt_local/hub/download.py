@@ -18,7 +18,8 @@ from typing import Literal
 
 from ..errors import DownloadError
 from ..library.cache import CachedRepo, repo
-from .api import Hub, RemoteFile, Repository, offline, unreachable
+from .api import Hub, RemoteFile, Repository, utils
+from .failures import offline, unreachable
 from .partial import Partial
 from .transfer import Changed, Passing, open_stream
 from .waiting import Patience, Wait
@@ -208,15 +209,15 @@ class _Job:
 def _lock(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
     """Hold the file's lock; `on_wait` is told once if another process has it."""
     from filelock import Timeout
-    from huggingface_hub.utils import WeakFileLock
 
+    lock = utils().WeakFileLock
     try:
-        with WeakFileLock(path, timeout=0.1):
+        with lock(path, timeout=0.1):
             yield
         return
     except Timeout:
         on_wait()
-    with WeakFileLock(path):
+    with lock(path):
         yield
 
 
@@ -237,8 +238,8 @@ def _full(path: Path, missing: int, free: int) -> DownloadError:
     return DownloadError(
         f"{path.parent} has {free / 1e9:.1f} GB free and {missing / 1e9:.1f} GB are to come; free "
         "some space, or set HF_HOME to a larger disk.",
-        f"{path.parent}의 빈 공간은 {free / 1e9:.1f}GB인데 {missing / 1e9:.1f}GB를 더 받아야 합니다. "
-        "공간을 비우거나 HF_HOME을 더 큰 디스크로 정하세요.",
+        f"{path.parent}의 빈 공간은 {free / 1e9:.1f}GB인데 {missing / 1e9:.1f}GB를 더 받아야 "
+        "합니다. 공간을 비우거나 HF_HOME을 더 큰 디스크로 정하세요.",
     )
 
 
@@ -246,12 +247,12 @@ def _disk_error(error: OSError, cache: Path) -> DownloadError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DownloadError(
             f"The disk of {cache} is full; free some space and pull again, what has come is kept.",
-            f"{cache}의 디스크가 가득 찼습니다. 공간을 비우고 다시 받으세요. 지금까지 받은 것은 남아 "
-            "있습니다.",
+            f"{cache}의 디스크가 가득 찼습니다. 공간을 비우고 다시 받으세요. 지금까지 받은 것은 "
+            "남아 있습니다.",
         )
     return DownloadError(
         f"The cache {cache} cannot be written ({error.strerror or error}); check its permissions, "
         "or set HF_HOME to a folder of your own.",
-        f"캐시 {cache}에 쓸 수 없습니다({error.strerror or error}). 권한을 확인하거나 HF_HOME을 자신의 "
-        "폴더로 정하세요.",
+        f"캐시 {cache}에 쓸 수 없습니다({error.strerror or error}). 권한을 확인하거나 HF_HOME을 "
+        "자신의 폴더로 정하세요.",
     )

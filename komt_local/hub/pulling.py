@@ -1,4 +1,4 @@
-"""Carrying out a plan: the files come here, a checkpoint is converted and proven, and remembered."""
+"""Carrying out a plan: files come here, a checkpoint is converted; both are proven and noted."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from . import waiting
-from .api import Hub, RemoteFile, Repository, from_hub, http_error
+from .api import Hub, RemoteFile, Repository, utils
+from .failures import from_hub, http_error
 
 _MOST_REDIRECTS = 10
 _CONNECT_SECONDS = 10.0
@@ -50,13 +51,11 @@ def open_stream(
 
     Raises Passing, Changed, or for good an error of ours.
     """
-    from huggingface_hub.utils import hf_raise_for_status
-
     try:
         with _answer(hub, repository, file, start, etag) as response:
             _hold_to(response, file, start)
             if response.status_code >= 400:
-                hf_raise_for_status(response)
+                utils().hf_raise_for_status(response)
             place = start if response.status_code == 206 else 0
             yield Stream(place, response.iter_bytes(), response.headers.get("ETag", ""))
     except http_error() as error:
@@ -70,8 +69,6 @@ def _answer(
     hub: Hub, repository: Repository, file: RemoteFile, start: int, etag: str
 ) -> Iterator[Any]:
     """The answer at the end of the redirects, not yet read."""
-    from huggingface_hub.utils import get_session
-
     own = hub.headers() | {"Accept-Encoding": "identity"}
     own |= {"Range": f"bytes={start}-"} if start else {}
     foreign = {key: value for key, value in own.items() if key.lower() != "authorization"}
@@ -79,13 +76,17 @@ def _answer(
     for _ in range(_MOST_REDIRECTS):
         at_hub = _origin(url) == _origin(hub.endpoint)
         pin = {"If-Range": etag} if start and _is_strong(etag) else {}
-        with get_session().stream(
-            "GET",
-            url,
-            headers=(own if at_hub else foreign) | pin,
-            follow_redirects=False,
-            timeout=_timeout(),
-        ) as response:
+        with (
+            utils()
+            .get_session()
+            .stream(
+                "GET",
+                url,
+                headers=(own if at_hub else foreign) | pin,
+                follow_redirects=False,
+                timeout=_timeout(),
+            ) as response
+        ):
             if at_hub:
                 _check_digest(response.headers, file)
             elif response.status_code in (401, 403, 404):
@@ -100,9 +101,8 @@ def _answer(
 def _timeout() -> Any:
     """For connecting, and between two pieces: a stall longer than that is a failed try."""
     from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
 
-    kind = type(get_session().timeout)
+    kind = type(utils().get_session().timeout)
     return kind(constants.HF_HUB_DOWNLOAD_TIMEOUT, connect=_CONNECT_SECONDS)
 
 
