@@ -23,7 +23,7 @@ from komt_convert.gguf_rules import first_problem
 from komt_convert.metadata import ValueType
 from komt_convert.tensor_types import BY_NUMBER, TensorType
 
-__all__ = ["Array", "Header", "TensorInfo", "check", "read_header"]
+__all__ = ["Array", "Header", "TensorInfo", "check", "parse_header", "read_header"]
 
 MAX_HEADER_BYTES = 256 << 20
 """Everything before the tensor data; the largest vocabularies known take about 20 MB."""
@@ -65,6 +65,16 @@ def check(path: str | PathLike[str]) -> Header:
     if problem is not None:
         raise _refusal(header.path, *problem)
     return header
+
+
+def parse_header(block: bytes, size: int, path: Path) -> Header:
+    """The header of a file of `size` bytes that begins with `block`, which holds all of it."""
+    try:
+        return _Parser(block, size).header(path)
+    except _Short:
+        raise _refusal(path, _cut().en, _cut().ko) from None
+    except _Bad as bad:
+        raise _refusal(path, bad.en, bad.ko) from None
 
 
 class _Bad(Exception):

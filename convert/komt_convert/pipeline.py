@@ -15,7 +15,10 @@ from komt_convert import arch, recipes
 from komt_convert.card import describe
 from komt_convert.checkpoint import Checkpoint, open_checkpoint
 from komt_convert.corpus import corpus
+from komt_convert.errors import SourceError
 from komt_convert.ggml import QUANTIZATION_VERSION, Tokenizer
+from komt_convert.gguf_file import parse_header
+from komt_convert.gguf_rules import first_problem
 from komt_convert.metadata import Metadata, flag, text, u32
 from komt_convert.output import refuse_full_disk, refuse_target, replacing
 from komt_convert.report import OnProgress, Report, peak_memory_bytes
@@ -57,8 +60,9 @@ def convert(
     architecture = arch.lookup(checkpoint.config)
     vocabulary = read_vocabulary(checkpoint.folder, architecture.n_rows)
     layout = plan_file(checkpoint, architecture, vocabulary, file_type, chat_template, name)
+    refuse_lethal(layout, checkpoint.folder)
     refuse_full_disk(target, layout.size)
-    n_threads = threads or available_processors()
+    n_threads = available_processors() if threads is None else max(1, threads)
     with replacing(target, force=force) as output:
         write(layout, output, threads=n_threads, on_progress=progress)
         proof, n_tokens = Proof(), 0
@@ -111,6 +115,18 @@ def plan_file(
     if template:
         metadata["tokenizer.chat_template"] = text(template)
     return plan(metadata, tensors, types)
+
+
+def refuse_lethal(layout: Plan, folder: Path) -> None:
+    """Raises SourceError if llama.cpp would die of the planned file; nothing is written yet."""
+    problem = first_problem(parse_header(layout.header, layout.size, folder))
+    if problem is not None:
+        raise SourceError(
+            f"{folder} would make a file that aborts llama.cpp: {problem[0]}; "
+            "repair the tokenizer files or config.json.",
+            f"{folder} 폴더로 만든 파일은 llama.cpp를 중단시킵니다. {problem[1]}. "
+            "토크나이저 파일이나 config.json을 고치세요.",
+        )
 
 
 def verify_tokens(path: Path, vocabulary: Vocabulary) -> int:

@@ -217,6 +217,23 @@ def test_a_tokenizer_that_differs_leaves_nothing(
     assert folder_of(out) == []
 
 
+def test_tokens_that_would_kill_llama_cpp_are_refused_before_the_first_byte(
+    checkpoint: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = pipeline.read_vocabulary
+
+    def with_one_twice(folder: Path, n_rows: int) -> Any:
+        vocabulary = read(folder, n_rows)
+        tokens = (*vocabulary.tokens[:-1], vocabulary.tokens[-2])
+        return replace(vocabulary, tokens=tokens)
+
+    monkeypatch.setattr(pipeline, "read_vocabulary", with_one_twice)
+    monkeypatch.setattr(pipeline, "write", None)
+    with pytest.raises(SourceError, match="aborts llama.cpp: its tokens 1022 and 1023 are both"):
+        convert(checkpoint, out, verify=False)
+    assert folder_of(out) == []
+
+
 def test_a_tensor_that_differs_leaves_nothing(
     checkpoint: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

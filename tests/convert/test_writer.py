@@ -30,7 +30,7 @@ from komt_convert.report import Progress
 from komt_convert.tensors import FloatArray, Tensor, from_array
 from komt_convert.writer import plan, write
 
-SIZES = Sizes(layers=9, width=256, ffn=512, heads=8, kv_heads=2, vocab=320)
+SIZES = Sizes(layers=8, width=256, ffn=256, heads=8, kv_heads=2, vocab=96)
 MODEL = Model("llama", SIZES.layers, SIZES.heads, SIZES.kv_heads)
 
 
