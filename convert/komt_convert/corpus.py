@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterator
 from itertools import product
 
-KOREAN = """\
+KOREAN = r"""
 안녕하세요? 오늘은 날씨가 참 좋네요.
 인삼은 어떤 효과가 있는가요? ##output:
 대한민국의 수도는 서울이며, 인구는 약 940만 명이다.
@@ -40,7 +40,7 @@ KOREAN = """\
 東京に行ったことがありますか。カタカナとひらがな。你好，世界！谢谢。
 """
 
-ENGLISH = """\
+ENGLISH = r"""
 The quick brown fox jumps over the lazy dog.
 Hello, world! How are you today? I'm fine, thanks; and you?
 It's what they'd said: we've seen it, you'll see it, she's sure they're right.
@@ -55,7 +55,7 @@ hello HELLO Hello hELLO camelCase PascalCase snake_case kebab-case SCREAMING_CAS
 See https://example.com/path?query=1&lang=ko#top or write to someone@example.org.
 """
 
-MIXED = """\
+MIXED = r"""
 GPU가 없는 laptop에서도 7B model을 Q4_K_M으로 돌릴 수 있나요?
 Python 3.11에서 pip install komt-local을 실행했더니 error가 났어요.
 LLaMA-2의 context length는 4096 tokens입니다(Mistral은 32K).
@@ -67,7 +67,7 @@ AI(인공지능, Artificial Intelligence)와 ML(기계 학습)의 차이는?
 e메일, K-pop, B급 영화, 5G통신, 4차산업혁명, A/S센터, R&D예산, T자형
 """
 
-NUMBERS = """\
+NUMBERS = r"""
 0 1 2 3 10 100 1000 10000 100000 1234567890
 3.141592653589793 2.71828 -40 +82 1e-5 6.02e23 0x1F 0b1010
 2026년 11월 20일 오후 3시 45분 30초, 2026-11-20T15:45:30+09:00
@@ -77,7 +77,7 @@ NUMBERS = """\
 제1조 ① 이 법은… 제2항 ⅰ) ⅱ) Ⅲ. ½ ¼ ² ³ ℃ ㎡ ㎏ ㈜ № ™
 """
 
-EMOJI = """\
+EMOJI = r"""
 😀😁😂🤣😊😍😭👍🙏🔥✨🎉💯
 👨‍👩‍👧‍👦 👩🏽‍💻 🧑🏿‍🚀 🏳️‍🌈 ❤️‍🔥 😶‍🌫️ 👋🏻👋🏿
 🇰🇷 🇺🇸 🇯🇵 1️⃣ 2️⃣ #️⃣ ☀️ ☂️ ✅ ❌ ⭐️ ♥
@@ -85,7 +85,7 @@ EMOJI = """\
 🚀 (normal) 🦙🦙 emoji concatenated ✅🚀🦙
 """
 
-CODE = """\
+CODE = r"""
 def f(x: int) -> str:\n    return f"{x:>10}"\n\n\nprint(f(3))
 for (int i = 0; i < n; ++i) {\n\tsum += a[i] * b[i];\n}
 {"name": "komt", "size": [7, 13], "ok": true, "없음": null}
@@ -95,9 +95,11 @@ SELECT * FROM users WHERE name LIKE '%김%' AND age >= 20;
 | 이름 | 값 |\n|---|---:|\n| a | 1 |\n\n- 하나\n  - 둘\n    - 셋\n\n1. 첫째\n2. 둘째
 $ ls -la ~/models/*.gguf | grep Q4_K_M && echo "done" || exit 1
 #include <stdio.h>\n// 한글 주석\nint main(void) { return 0; }
-\\frac{a}{b} \\sum_{i=1}^{n} x_i^2 C:\\Users\\홍길동\\Documents
-======== ------- ******** ........ !!!!!! ?????? ~~~~~~ ,,,,,, ;;;;;; :::::: """
-LOOK_SPECIAL = """\
+\frac{a}{b} \sum_{i=1}^{n} x_i^2 C:\Users\홍길동\Documents
+======== ------- ******** ........ !!!!!! ?????? ~~~~~~ ,,,,,, ;;;;;; :::::: ""
+"""
+
+LOOK_SPECIAL = r"""
 <s> </s> <unk> <pad> <mask> <s>안녕</s> </s><s>[INST] 무시해 [/INST] a</s>b
 <|endoftext|> <|im_start|>user\n안녕<|im_end|> <|eot_id|> <|begin_of_text|> <|end_of_text|>
 <start_of_turn>model <end_of_turn> <bos> <eos> [BOS] [EOS] [UNK] [PAD0] [MASK]
@@ -121,19 +123,24 @@ SYLLABLES_PER_LINE = 28
 def corpus() -> Iterator[str]:
     """All texts, in a fixed order."""
     for block in (KOREAN, ENGLISH, MIXED, NUMBERS, EMOJI, CODE, LOOK_SPECIAL):
-        for line in block.splitlines():
-            yield line.replace("\\n", "\n").replace("\\t", "\t")
+        yield from lines(block)
     yield from (noun + particle for noun, particle in product(NOUNS, PARTICLES))
     yield from (f"그래서 {stem}{ending}." for stem, ending in product(STEMS, ENDINGS))
     yield from syllables()
     yield from whitespace()
-    yield from (unicodedata.normalize("NFD", line) for line in KOREAN.splitlines())
+    yield from (unicodedata.normalize("NFD", line) for line in lines(KOREAN))
     yield "ㄱㄴㄷㄹㅁㅂㅅㅇㅈㅊㅋㅌㅍㅎ ㅏㅑㅓㅕㅗㅛㅜㅠㅡㅣ ㄲㄸㅃㅆㅉ ㄳㄵㄶㄺㄻㄼㅄ"
     yield "ᄀᆞᆫ ᄒᆞᆫ글 나랏말ᄊᆞ미"  # letters of the 15th century
     yield from (str(7**power) for power in range(60))
     yield " ".join(map(str, range(500)))
-    yield " ".join(KOREAN.splitlines())
+    yield " ".join(lines(KOREAN))
     yield KOREAN
+
+
+def lines(block: str) -> Iterator[str]:
+    """The texts of a block; a line break or tab inside a text is written as in Python."""
+    for line in block.strip().splitlines():
+        yield line.replace(r"\n", "\n").replace(r"\t", "\t")
 
 
 def syllables() -> Iterator[str]:

@@ -7,6 +7,7 @@ llama.cpp's own converter does. Whether the result tokenizes alike is shown by `
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from komt_convert.errors import SourceError, UnsupportedError
 from komt_convert.metadata import Metadata, f32s, flag, i32s, text, texts, u32
 from komt_convert.vocab_json import read_tokenizer_json
 from komt_convert.vocab_sentencepiece import read_sentencepiece
-from komt_convert.vocab_types import Added, Base, Token, TokenType
+from komt_convert.vocab_types import Added, Base, NormalForm, Token, TokenType
 
 ROLES = {"bos": "bos", "eos": "eos", "eot": "eot", "unk": "unknown", "pad": "padding"}
 """Role → the name in `tokenizer.ggml.<name>_token_id`."""
@@ -30,9 +31,9 @@ class Vocabulary:
     """Tokens by id, one for each row of the embedding, and how the source tokenizes.
 
     `encode` gives the ids of the source tokenizer: no BOS or EOS, special tokens not parsed.
-    `normalize`, if any, is what it does to a text first and llama.cpp does not. `special_tokens`
-    are the control tokens by text. `legacy` is false for SentencePiece tokenizers that put no
-    space after a control token. `warnings` are sentences (English, Korean) for the user.
+    `special_tokens` are the control tokens by text. `legacy` is false for SentencePiece tokenizers
+    that put no space after a control token. `warnings` are sentences (English, Korean) for the
+    user. `normal_form` and `absorbs_space` are what `prepare` is about.
     """
 
     model: str
@@ -47,7 +48,14 @@ class Vocabulary:
     legacy: bool
     warnings: tuple[tuple[str, str], ...]
     encode: Callable[[str], list[int]]
-    normalize: Callable[[str], str] | None
+    normal_form: NormalForm | None
+    absorbs_space: bool
+
+    def prepare(self, text: str) -> str:
+        """What llama.cpp must be given for `text`, so that its ids are those of the source."""
+        if self.normal_form:
+            text = unicodedata.normalize(self.normal_form, text)
+        return text[1:] if self.absorbs_space and text.startswith((" ", "▁")) else text
 
     @property
     def special_tokens(self) -> Mapping[str, int]:
@@ -55,7 +63,7 @@ class Vocabulary:
         return {token.text: i for i, token in enumerate(self.tokens) if token.type is control}
 
     def metadata(self) -> Metadata:
-        """The keys under `tokenizer.ggml.`, as llama.cpp's converter writes them."""
+        """The keys that llama.cpp's converter writes under `tokenizer.ggml.`, and two of ours."""
         prefix = "tokenizer.ggml."
         keys: Metadata = {
             prefix + "model": text(self.model),
@@ -73,6 +81,10 @@ class Vocabulary:
         keys[prefix + "add_eos_token"] = flag(self.add_eos)
         if self.model == "llama":
             keys[prefix + "add_space_prefix"] = flag(self.space_prefix)
+        if self.normal_form:
+            keys["komt.tokenizer.normal_form"] = text(self.normal_form)
+        if self.absorbs_space:
+            keys["komt.tokenizer.absorbs_space"] = flag(True)
         return keys
 
 
@@ -108,9 +120,10 @@ def _read(folder: Path, n_rows: int) -> Vocabulary:
         space_prefix=base.space_prefix,
         chat_template=_chat_template(folder, settings),
         legacy=_legacy(base, settings),
-        warnings=tuple(warnings),
+        warnings=(*warnings, *_peculiarities(base)),
         encode=base.encode,
-        normalize=base.normalize,
+        normal_form=base.normal_form,
+        absorbs_space=base.absorbs_space,
     )
 
 
@@ -174,8 +187,6 @@ def _token_table(
             continue
         tokens[added.id] = _added_token(added, tokens[added.id])
     _refuse_equal_texts(tokens)
-    if base.normalize:
-        warnings.append(_NORMALIZED)
     return tokens, warnings
 
 
@@ -196,12 +207,20 @@ def _out_of_range(added: Added, n_rows: int) -> tuple[str, str]:
     )
 
 
-_NORMALIZED = (
-    "The source tokenizer brings text into a Unicode normal form, which llama.cpp does not; "
-    "give it text in that form (usually NFC, what keyboards write).",
-    "원본 토크나이저는 유니코드 정규화를 하지만 llama.cpp는 하지 않습니다. "
-    "정규화된 글(보통 NFC)을 입력하세요.",
-)
+def _peculiarities(base: Base) -> Iterator[tuple[str, str]]:
+    if base.normal_form:
+        yield (
+            f"The source tokenizer brings text into the Unicode form {base.normal_form} and "
+            "llama.cpp does not; programs should do so (keyboards write NFC).",
+            f"원본 토크나이저는 글을 유니코드 {base.normal_form}로 바꾸지만 llama.cpp는 바꾸지 "
+            "않습니다. 프로그램이 바꿔 주어야 합니다(키보드 입력은 NFC입니다).",
+        )
+    if base.absorbs_space:
+        yield (
+            "For a text that begins with a space, llama.cpp gives one space more than the source "
+            "tokenizer.",
+            "공백으로 시작하는 글에서 llama.cpp는 원본 토크나이저보다 공백을 하나 더 넣습니다.",
+        )
 
 
 def _refuse_equal_texts(tokens: list[Token]) -> None:

@@ -10,18 +10,16 @@ The format: https://huggingface.co/docs/tokenizers/api/models
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from komt_convert.checkpoint import read_json
 from komt_convert.errors import SourceError, UnsupportedError
 from komt_convert.vocab_pre import pre_tokenizer_name
-from komt_convert.vocab_types import Added, Base, Token, TokenType
+from komt_convert.vocab_types import Added, Base, NormalForm, Token, TokenType
 
-SPACE = "▁"
-NORMAL_FORMS: Mapping[str, Literal["NFC", "NFD", "NFKC", "NFKD"]]
+NORMAL_FORMS: Mapping[str, NormalForm]
 NORMAL_FORMS = {"NFC": "NFC", "NFD": "NFD", "NFKC": "NFKC", "NFKD": "NFKD"}
 
 
@@ -48,31 +46,41 @@ def _read(settings: Mapping[str, Any], path: Path) -> Base:
     if model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
         raise _unsupported(path, "prefixes or suffixes of subwords", "부분 단어 접두사·접미사")
     added = tuple(Added(a["id"], a["content"], a["special"]) for a in settings["added_tokens"])
-    encode, normalize = _reference(path), _normal_form(settings)
-    spaces = _spaces(settings)
-    if spaces is None:
+    encode, form = _reference(path), _normal_form(settings)
+    if not _is_sentencepiece_like(settings):
         tokens = [Token(text) for text in _by_id(model["vocab"], path)]
         pre, merges = pre_tokenizer_name(settings, path), tuple(map(" ".join, _merges(model)))
-        return Base("gpt2", pre, tokens, encode, merges, added, normalize=normalize)
-    tokens = list(_scored(model, path))
-    prefix, after_control = spaces
+        return Base("gpt2", pre, tokens, encode, merges, added, normal_form=form)
+    space_prefix, after_control, absorbs = _spaces(settings)
     return Base(
-        "llama", "default", tokens, encode, (), added, prefix, after_control, normalize=normalize
+        model="llama",
+        pre="default",
+        tokens=list(_scored(model, path)),
+        encode=encode,
+        added=added,
+        space_prefix=space_prefix,
+        space_after_control=after_control,
+        normal_form=form,
+        absorbs_space=absorbs,
     )
 
 
-def _spaces(settings: Mapping[str, Any]) -> tuple[bool, bool] | None:
-    """Whether a text, and whether a text after a control token, gets a ▁; None if byte-level."""
-    normalizers = {step["type"]: step for step in steps(settings.get("normalizer"))}
-    splitters = {step["type"]: step for step in steps(settings.get("pre_tokenizer"))}
-    if metaspace := splitters.get("Metaspace"):
-        default = "always" if metaspace.get("add_prefix_space", True) else "never"
-        scheme = metaspace.get("prepend_scheme", default)
-        return scheme != "never", scheme != "first"
-    replace = normalizers.get("Replace", {})
-    if replace.get("content") == SPACE or settings["model"].get("byte_fallback"):
-        return "Prepend" in normalizers, True
-    return None
+def _is_sentencepiece_like(settings: Mapping[str, Any]) -> bool:
+    splitters = [step["type"] for step in steps(settings.get("pre_tokenizer"))]
+    return bool(settings["model"].get("byte_fallback")) or "Metaspace" in splitters
+
+
+def _spaces(settings: Mapping[str, Any]) -> tuple[bool, bool, bool]:
+    """Whether a text gets a ▁ in front, also after a control token, only if it has no space there.
+
+    A Metaspace puts ▁ in front of a text unless there is one; llama.cpp and Prepend do it always.
+    """
+    for step in steps(settings.get("pre_tokenizer")):
+        if step["type"] == "Metaspace":
+            default = "always" if step.get("add_prefix_space", True) else "never"
+            scheme = step.get("prepend_scheme", default)
+            return scheme != "never", scheme != "first", scheme != "never"
+    return "Prepend" in (step["type"] for step in steps(settings.get("normalizer"))), True, False
 
 
 def steps(part: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
@@ -119,10 +127,9 @@ def _by_id(vocab: Mapping[str, int], path: Path) -> list[str]:
     return texts
 
 
-def _normal_form(settings: Mapping[str, Any]) -> Callable[[str], str] | None:
+def _normal_form(settings: Mapping[str, Any]) -> NormalForm | None:
     types = [step["type"] for step in steps(settings.get("normalizer"))]
-    form = next((NORMAL_FORMS[t] for t in types if t in NORMAL_FORMS), None)
-    return None if form is None else lambda text: unicodedata.normalize(form, text)
+    return next((NORMAL_FORMS[type_] for type_ in types if type_ in NORMAL_FORMS), None)
 
 
 def _reference(path: Path) -> Callable[[str], list[int]]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+NormalForm = Literal["NFC", "NFD", "NFKC", "NFKD"]
 
 
 class TokenType(IntEnum):
@@ -38,8 +40,9 @@ class Base:
     """A tokenizer as its main file gives it, before added tokens and padding.
 
     `encode` is the reference for token ids: no BOS or EOS, special tokens not parsed, but added
-    tokens that are not special are (as both `tokenizers` and llama.cpp do). `normalize` is what the
-    tokenizer does to a text beforehand and llama.cpp does not: a Unicode normal form, if anything.
+    tokens that are not special are (as both `tokenizers` and llama.cpp do). `normal_form` is the
+    Unicode form that the tokenizer brings a text into, and `absorbs_space` says that a text which
+    begins with a space gets no ▁ in front; llama.cpp does neither.
     """
 
     model: str
@@ -53,4 +56,5 @@ class Base:
     add_bos: bool = False
     add_eos: bool = False
     special: Mapping[str, int] = field(default_factory=dict)
-    normalize: Callable[[str], str] | None = None
+    normal_form: NormalForm | None = None
+    absorbs_space: bool = False

@@ -1,0 +1,188 @@
+"""llama.cpp gives the ids of sentencepiece and of tokenizers, on real vocabularies of each kind."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from checkpoints import (
+    added_token,
+    byte_level,
+    byte_level_json,
+    llama_pieces,
+    merges_of,
+    metaspace_json,
+    write_json,
+    write_llama_checkpoint,
+    write_tokenizer,
+)
+from komt_convert import convert
+from komt_convert.corpus import corpus
+from komt_convert.errors import TokenizerMismatch
+from komt_convert.ggml import Tokenizer
+from komt_convert.metadata import text
+from komt_convert.tokens import compare_tokens
+from komt_convert.vocab import Vocabulary, read_vocabulary
+from komt_convert.vocab_pre import NAMES
+from komt_convert.writer import encode_header
+
+
+def compare(vocabulary: Vocabulary, folder: Path) -> int:
+    """The proof over the whole corpus, on a file without tensors."""
+    path = folder / "vocabulary.gguf"
+    metadata = {"general.architecture": text("llama"), **vocabulary.metadata()}
+    path.write_bytes(encode_header(metadata, []))
+    with Tokenizer(path) as native:
+        return compare_tokens(vocabulary, native, corpus())
+
+
+def test_the_corpus_has_what_it_should() -> None:
+    texts = list(corpus())
+    together = "".join(texts)
+    assert 1000 < len(texts) == len(set(texts)) < 2500
+    assert all(chr(code) in together for code in range(ord("가"), ord("힣") + 1))
+    for part in ("\r\n", "        ", "\t\t", "\u200d", "\u3000", "ㅋㅋㅋ", "</s>", "<|im_end|>"):
+        assert part in together
+    assert any(text != unicodedata.normalize("NFC", text) for text in texts)
+    assert list(corpus()) == texts
+
+
+@pytest.mark.parametrize("kind", ["spm", "hf-bpe", "byte-level"])
+def test_real_vocabularies_give_the_same_ids(kind: Any, tmp_path: Path) -> None:
+    n_tokens = write_tokenizer(tmp_path, kind, full=True)
+    vocabulary = read_vocabulary(tmp_path, n_tokens)
+    assert len(vocabulary.tokens) == n_tokens == (50257 if kind == "byte-level" else 32000)
+    assert compare(vocabulary, tmp_path) > 50_000
+
+
+def test_both_files_of_llama_2_give_the_same_ids(tmp_path: Path) -> None:
+    """tokenizer.json, derived from tokenizer.model, is another program but the same tokenizer."""
+    folders = [tmp_path / kind for kind in ("spm", "hf-bpe")]
+    for folder in folders:
+        folder.mkdir()
+    n_tokens = [write_tokenizer(f, f.name, full=True) for f in folders]  # type: ignore[arg-type]
+    model, fast = (read_vocabulary(f, n) for f, n in zip(folders, n_tokens, strict=True))
+    assert all(model.encode(line) == fast.encode(line) for line in corpus())
+
+
+@pytest.mark.parametrize("expressions", NAMES, ids=lambda key: NAMES[key])
+def test_every_pre_tokenizer_gives_the_same_ids(expressions: Any, tmp_path: Path) -> None:
+    cuts, ignore_merges = expressions
+    settings = byte_level_json(byte_level(full=True))
+    settings["model"]["ignore_merges"] = ignore_merges
+    splits = [
+        {"type": "Split", "pattern": {"Regex": cut}, "behavior": "Isolated", "invert": False}
+        for cut in cuts
+    ]
+    last = {**settings["pre_tokenizer"], "use_regex": False}
+    settings["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [*splits, last]}
+    write_json(tmp_path / "tokenizer.json", settings)
+    vocabulary = read_vocabulary(tmp_path, 50257)
+    assert vocabulary.pre == NAMES[expressions]
+    assert compare(vocabulary, tmp_path) > 50_000
+
+
+@pytest.mark.parametrize("scheme", ["always", "first", "never"])
+def test_metaspace_gives_the_same_ids(scheme: str, tmp_path: Path) -> None:
+    settings = metaspace_json(llama_pieces(full=True))
+    settings["normalizer"] = None
+    metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": False}
+    write_json(tmp_path / "tokenizer.json", {**settings, "pre_tokenizer": metaspace})
+    vocabulary = read_vocabulary(tmp_path, 32000)
+    assert vocabulary.space_prefix == (scheme != "never")
+    assert vocabulary.legacy == (scheme != "first")
+    assert vocabulary.prepare("  말") == ("  말" if scheme == "never" else " 말")
+    assert compare(vocabulary, tmp_path) > 50_000
+
+
+def test_a_model_without_a_space_in_front(tmp_path: Path) -> None:
+    n_tokens = write_tokenizer(tmp_path, "spm", overrides={"add_prefix_space": False})
+    vocabulary = read_vocabulary(tmp_path, n_tokens)
+    assert not vocabulary.space_prefix
+    assert vocabulary.encode("the") != vocabulary.encode(" the")
+    assert compare(vocabulary, tmp_path) > 50_000
+
+
+def test_a_tokenizer_that_normalizes_is_given_normalized_text(tmp_path: Path) -> None:
+    settings = {**byte_level_json(byte_level()), "normalizer": {"type": "NFC"}}
+    write_json(tmp_path / "tokenizer.json", settings)
+    vocabulary = read_vocabulary(tmp_path, 768)
+    assert compare(vocabulary, tmp_path) > 50_000
+    assert any("Unicode form NFC" in en for en, _ in vocabulary.warnings)
+    assert vocabulary.metadata()["komt.tokenizer.normal_form"].data == "NFC"
+
+
+def test_tokens_that_users_added_are_found_in_texts(tmp_path: Path) -> None:
+    """They are parsed even where control tokens are not, by `tokenizers` and by llama.cpp."""
+    settings = byte_level_json(byte_level())
+    added = [added_token(768, "세종대왕", special=False), added_token(769, "<|끝|>")]
+    settings["added_tokens"] += added
+    write_json(tmp_path / "tokenizer.json", settings)
+    vocabulary = read_vocabulary(tmp_path, 770)
+    assert 768 in vocabulary.encode("세종대왕은 왕이다")
+    assert 769 not in vocabulary.encode("<|끝|>")
+    assert vocabulary.special_tokens == {"<|endoftext|>": 767, "<|끝|>": 769}
+    assert compare(vocabulary, tmp_path) > 50_000
+
+
+# --- the proof finds what is wrong ---------------------------------------------------------------
+
+
+def mismatch(vocabulary: Vocabulary, folder: Path) -> TokenizerMismatch:
+    with pytest.raises(TokenizerMismatch) as error:
+        compare(vocabulary, folder)
+    return error.value
+
+
+def test_scores_of_the_converter_would_be_found(tmp_path: Path) -> None:
+    """llama.cpp's own converter scores each piece of such a tokenizer.json -1000."""
+    n_tokens = write_tokenizer(tmp_path, "hf-bpe")
+    vocabulary = read_vocabulary(tmp_path, n_tokens)
+    flat = tuple(token._replace(score=-1000.0) for token in vocabulary.tokens)
+    error = mismatch(replace(vocabulary, tokens=flat), tmp_path)
+    line = next(line for line in corpus() if repr(line) in str(error))
+    for words in (repr(line), str(vocabulary.encode(line))):
+        assert words in str(error)
+        assert words in error.ko
+
+
+def test_a_wrong_pre_tokenizer_would_be_found(tmp_path: Path) -> None:
+    vocabulary = read_vocabulary(tmp_path, write_tokenizer(tmp_path, "byte-level", full=True))
+    mismatch(replace(vocabulary, pre="llama-bpe"), tmp_path)
+
+
+def test_two_tokens_in_each_others_place_would_be_found(tmp_path: Path) -> None:
+    vocabulary = read_vocabulary(tmp_path, write_tokenizer(tmp_path, "spm"))
+    tokens = list(vocabulary.tokens)
+    tokens[817], tokens[818] = tokens[818], tokens[817]
+    mismatch(replace(vocabulary, tokens=tuple(tokens)), tmp_path)
+
+
+def test_a_control_token_that_is_not_one_would_be_found(tmp_path: Path) -> None:
+    vocabulary = read_vocabulary(tmp_path, write_tokenizer(tmp_path, "spm"))
+
+    class Forgetful:
+        encode = staticmethod(vocabulary.encode)
+        prepare = staticmethod(vocabulary.prepare)
+        special_tokens = {**vocabulary.special_tokens, "<|im_end|>": 5}
+
+    metadata = {"general.architecture": text("llama"), **vocabulary.metadata()}
+    (tmp_path / "v.gguf").write_bytes(encode_header(metadata, []))
+    with Tokenizer(tmp_path / "v.gguf") as native, pytest.raises(TokenizerMismatch, match=r"\[5\]"):
+        compare_tokens(Forgetful(), native, [])
+
+
+def test_a_conversion_that_would_tokenize_differently_fails(tmp_path: Path) -> None:
+    """The merges of the last pieces are gone: the source no longer makes what llama.cpp makes."""
+    folder = write_llama_checkpoint(tmp_path / "tiny", vocab="hf-bpe", n_layers=1, hidden_size=64)
+    settings = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    settings["model"]["merges"] = list(map(" ".join, merges_of(llama_pieces())))[:-100]
+    write_json(folder / "tokenizer.json", settings)
+    with pytest.raises(TokenizerMismatch, match="where the source tokenizer gives"):
+        convert(folder, tmp_path / "tiny.gguf")
+    assert list(tmp_path.iterdir()) == [folder]
+    assert convert(folder, tmp_path / "tiny.gguf", verify=False).tokens_compared == 0
