@@ -18,6 +18,7 @@ from komt_convert.errors import SourceError, UnsupportedError
 from komt_convert.metadata import Metadata, f32s, flag, i32s, text, texts, u32
 from komt_convert.vocab_json import read_tokenizer_json
 from komt_convert.vocab_sentencepiece import read_sentencepiece
+from komt_convert.vocab_special import added_at_the_ends, chat_template, legacy, special_ids
 from komt_convert.vocab_types import Added, Base, NormalForm, Token, TokenType
 
 ROLES = {"bos": "bos", "eos": "eos", "eot": "eot", "unk": "unknown", "pad": "padding"}
@@ -108,18 +109,18 @@ def _read(folder: Path, n_rows: int) -> Vocabulary:
     base = _read_base(folder, settings)
     tokens, warnings = _token_table(base, settings, n_rows)
     fast = read_json(folder / "tokenizer.json")
-    ends = _added_at_the_ends(fast.get("post_processor"), settings)
+    ends = added_at_the_ends(fast.get("post_processor"), settings)
     return Vocabulary(
         model=base.model,
         pre=base.pre,
         tokens=tuple(tokens),
         merges=base.merges,
-        special_ids=_special_ids(folder, settings, base, tokens),
+        special_ids=special_ids(folder, settings, base, tokens),
         add_bos=ends.get("bos", base.add_bos),
         add_eos=ends.get("eos", base.add_eos),
         space_prefix=base.space_prefix,
-        chat_template=_chat_template(folder, settings),
-        legacy=_legacy(base, settings),
+        chat_template=chat_template(folder, settings),
+        legacy=legacy(base, settings),
         warnings=(*warnings, *_peculiarities(base)),
         encode=base.encode,
         normal_form=base.normal_form,
@@ -235,75 +236,3 @@ def _refuse_equal_texts(tokens: list[Token]) -> None:
                 f"{first}번과 {i}번 토큰이 모두 {token.text!r}이라 llama.cpp가 읽지 못합니다. "
                 "토크나이저 파일에서 하나를 지우세요.",
             )
-
-
-# --- special tokens and flags --------------------------------------------------------------------
-
-
-def _special_ids(
-    folder: Path, settings: Mapping[str, Any], base: Base, tokens: list[Token]
-) -> dict[str, int]:
-    """Ids by role: from tokenizer_config.json, else generation_config.json, else config.json."""
-    by_text = {token.text: i for i, token in enumerate(tokens)}
-    files = ("generation_config.json", "config.json")
-    configs = [read_json(folder / name) for name in files]
-    found = {}
-    for role in ("bos", "eos", "unk", "pad"):
-        ids = [by_text.get(_content(settings.get(f"{role}_token")))]
-        ids += [i for config in configs for i in _ids(config.get(f"{role}_token_id"))]
-        ids += [base.special.get(role)]
-        if (
-            i := next((i for i in ids if i is not None and 0 <= i < len(tokens)), None)
-        ) is not None:
-            found[role] = i
-    ends = [i for i in _ids(configs[0].get("eos_token_id")) if i < len(tokens)]
-    if other := [i for i in ends if i != found.get("eos")]:
-        found["eot"] = other[0]  # a second token that ends a turn, such as Llama 3's <|eot_id|>
-    return found
-
-
-def _content(entry: Any) -> Any:
-    """A special token is written as its text, or as an object with its text."""
-    return entry.get("content") if isinstance(entry, dict) else entry
-
-
-def _ids(entry: Any) -> list[int]:
-    """generation_config.json gives one id, or a list."""
-    entries = entry if isinstance(entry, list) else [entry]
-    return [i for i in entries if type(i) is int and i >= 0]
-
-
-def _added_at_the_ends(
-    processor: Mapping[str, Any] | None, settings: Mapping[str, Any]
-) -> dict[str, bool]:
-    """Whether BOS and EOS are put around a text: as tokenizer.json does it, else as configured."""
-    said = {role: settings.get(f"add_{role}_token") for role in ("bos", "eos")}
-    found = {role: value for role, value in said.items() if isinstance(value, bool)}
-    for step in (processor or {}).get("processors", [processor] if processor else []):
-        if step.get("type") == "ByteLevel":
-            found = {"bos": False, "eos": False} | found
-        elif step.get("type") == "TemplateProcessing":
-            single = step.get("single", [])
-            found["bos"] = bool(single) and "SpecialToken" in single[0]
-            found["eos"] = bool(single) and "SpecialToken" in single[-1]
-    return found
-
-
-def _legacy(base: Base, settings: Mapping[str, Any]) -> bool:
-    """`legacy` of transformers' LlamaTokenizer; true when absent, as there."""
-    if base.model != "llama" or not base.space_prefix:
-        return True
-    said = settings.get("legacy")
-    return base.space_after_control and (said is None or bool(said))
-
-
-def _chat_template(folder: Path, settings: Mapping[str, Any]) -> str | None:
-    """chat_template.jinja, else the entry of tokenizer_config.json: a text, or several by name."""
-    file = folder / "chat_template.jinja"
-    if file.is_file():
-        return file.read_text(encoding="utf-8")
-    entry = settings.get("chat_template")
-    if isinstance(entry, list):
-        named = {e["name"]: e["template"] for e in entry}
-        entry = named.get("default", next(iter(named.values()), None))
-    return entry if isinstance(entry, str) else None

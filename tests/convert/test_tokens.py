@@ -31,6 +31,11 @@ from komt_convert.vocab_pre import NAMES
 from komt_convert.writer import encode_header
 
 
+def write_tokenizer_json(folder: Path, content: dict[str, Any], eos: int) -> None:
+    write_json(folder / "tokenizer.json", content)
+    write_json(folder / "config.json", {"eos_token_id": eos})
+
+
 def compare(vocabulary: Vocabulary, folder: Path) -> int:
     """The proof over the whole corpus, on a file without tensors."""
     path = folder / "vocabulary.gguf"
@@ -80,7 +85,7 @@ def test_every_pre_tokenizer_gives_the_same_ids(expressions: Any, tmp_path: Path
     ]
     last = {**settings["pre_tokenizer"], "use_regex": False}
     settings["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [*splits, last]}
-    write_json(tmp_path / "tokenizer.json", settings)
+    write_tokenizer_json(tmp_path, settings, eos=50256)
     vocabulary = read_vocabulary(tmp_path, 50257)
     assert vocabulary.pre == NAMES[expressions]
     assert compare(vocabulary, tmp_path) > 50_000
@@ -91,7 +96,7 @@ def test_metaspace_gives_the_same_ids(scheme: str, tmp_path: Path) -> None:
     settings = metaspace_json(llama_pieces(full=True))
     settings["normalizer"] = None
     metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": False}
-    write_json(tmp_path / "tokenizer.json", {**settings, "pre_tokenizer": metaspace})
+    write_tokenizer_json(tmp_path, {**settings, "pre_tokenizer": metaspace}, eos=2)
     vocabulary = read_vocabulary(tmp_path, 32000)
     assert vocabulary.space_prefix == (scheme != "never")
     assert vocabulary.legacy == (scheme != "first")
@@ -109,7 +114,7 @@ def test_a_model_without_a_space_in_front(tmp_path: Path) -> None:
 
 def test_a_tokenizer_that_normalizes_is_given_normalized_text(tmp_path: Path) -> None:
     settings = {**byte_level_json(byte_level()), "normalizer": {"type": "NFC"}}
-    write_json(tmp_path / "tokenizer.json", settings)
+    write_tokenizer_json(tmp_path, settings, eos=767)
     vocabulary = read_vocabulary(tmp_path, 768)
     assert compare(vocabulary, tmp_path) > 50_000
     assert any("Unicode form NFC" in en for en, _ in vocabulary.warnings)
@@ -121,7 +126,7 @@ def test_tokens_that_users_added_are_found_in_texts(tmp_path: Path) -> None:
     settings = byte_level_json(byte_level())
     added = [added_token(768, "세종대왕", special=False), added_token(769, "<|끝|>")]
     settings["added_tokens"] += added
-    write_json(tmp_path / "tokenizer.json", settings)
+    write_tokenizer_json(tmp_path, settings, eos=767)
     vocabulary = read_vocabulary(tmp_path, 770)
     assert 768 in vocabulary.encode("세종대왕은 왕이다")
     assert 769 not in vocabulary.encode("<|끝|>")

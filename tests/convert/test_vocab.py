@@ -120,6 +120,13 @@ def test_tokenizer_config_overrules_the_other_configs(tmp_path: Path) -> None:
     assert read_vocabulary(tmp_path, 768).special_ids == {"bos": 0, "eos": 767, "pad": 3}
 
 
+def test_a_tokenizer_without_an_end_is_refused(tmp_path: Path) -> None:
+    """llama.cpp would take the token 11 of a byte-level vocabulary, whatever that is."""
+    write_json(tmp_path / "tokenizer.json", byte_level_json(byte_level()))
+    with pytest.raises(SourceError, match="says which token ends a text"):
+        read_vocabulary(tmp_path, 768)
+
+
 def test_several_ends_become_end_and_end_of_turn(tmp_path: Path) -> None:
     write_json(tmp_path / "generation_config.json", {"eos_token_id": [2, 900, 901]})
     assert spm(tmp_path).special_ids == {**LLAMA_SPECIAL, "eot": 900}
