@@ -23,8 +23,26 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "체크포인트를 검증된 GGUF 파일로 바꿉니다.",
     ),
     "show": ("Show what a model file holds.", "모델 파일의 내용을 보여 줍니다."),
+    "pull": (
+        "Bring a model here: downloaded, or converted on the way.",
+        "모델을 받아 옵니다: 내려받거나, 받으면서 변환합니다.",
+    ),
+    "list": ("List the models on this machine.", "이 컴퓨터에 있는 모델을 보여 줍니다."),
+    "rm": ("Remove a model.", "모델을 지웁니다."),
+    "import": (
+        "Take in a GGUF file of one's own, of LM Studio or of Ollama.",
+        "직접 가진 GGUF 파일이나 LM Studio, Ollama의 모델을 들여옵니다.",
+    ),
+    "alias": ("Give a model a name of one's own.", "모델에 별칭을 붙입니다."),
+    "default": (
+        "Choose the model that is taken when none is named.",
+        "이름을 주지 않을 때 쓸 모델을 정합니다.",
+    ),
     "bench": ("Measure prompt and generation speed.", "프롬프트와 생성 속도를 잽니다."),
 }
+
+# A command whose name no module can have.
+_KEYWORDS = {"import": "import_"}
 
 
 class _LazyGroup(KomtGroup):
@@ -34,7 +52,8 @@ class _LazyGroup(KomtGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = import_module(f".{cmd_name}", __name__).command
+        module = _KEYWORDS.get(cmd_name, cmd_name)
+        command = import_module(f".{module}", __name__).command
         assert isinstance(command, KomtCommand)
         return command
 

@@ -85,7 +85,13 @@ def _read_prompt(prompt: str | None) -> str:
             'There is no prompt; give one (komt-local run "…"), or pipe it in.',
             '프롬프트가 없습니다. komt-local run "…"처럼 주거나 파이프로 넘기세요.',
         )
-    text = sys.stdin.read().rstrip("\n")
+    try:
+        text = sys.stdin.read().rstrip("\n")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"Standard input is no {error.encoding} text; convert it to UTF-8 first.",
+            f"표준 입력이 {error.encoding} 글이 아닙니다. 먼저 UTF-8로 바꾸세요.",
+        ) from error
     if not text:
         raise UsageError(
             "Standard input holds no prompt; give it some text.",

@@ -83,7 +83,8 @@ def reader_at_terminal(history_file: Path) -> Callable[[], str]:
 def echo_off() -> Iterator[None]:
     """While an answer is printed, what is typed ahead does not appear in the middle of it.
 
-    The keys are not lost: the next line begins with them. Ctrl-C works as ever.
+    The keys are not lost: the next line begins with them, as raw as the line editor reads them.
+    Ctrl-C works as ever.
     """
     try:
         import termios
@@ -93,7 +94,8 @@ def echo_off() -> Iterator[None]:
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal)
     quiet = termios.tcgetattr(terminal)
-    quiet[3] &= ~termios.ECHO
+    quiet[0] &= ~termios.ICRNL
+    quiet[3] &= ~(termios.ECHO | termios.ICANON)
     termios.tcsetattr(terminal, termios.TCSADRAIN, quiet)
     try:
         yield

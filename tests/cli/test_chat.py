@@ -1,0 +1,234 @@
+"""The chat: over pipes with whole outputs compared, and in a terminal with a screen looked at."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pexpect
+import pyte
+import pytest
+
+WIDTH, HEIGHT = 80, 24
+
+
+def chat_over_pipes(model: Path, typed: str, *options: str) -> tuple[str, str]:
+    """What the chat prints on stdout and on stderr when `typed` is piped in."""
+    done = subprocess.run(
+        [sys.executable, "-m", "komt_local", "chat", str(model), "--temp", "0", *options],
+        input=typed.encode(),
+        capture_output=True,
+        check=True,
+    )
+    return done.stdout.decode(), done.stderr.decode()
+
+
+def test_pipes_carry_answers_and_nothing_else(chat_gguf: Path) -> None:
+    out, err = chat_over_pipes(chat_gguf, "안녕?\n\n뭐해?\n")
+    assert out == "한글 world\n한글 world\n"
+    assert err == ""
+
+
+def test_decomposed_hangul_is_offered_composed(chat_gguf: Path) -> None:
+    typed = "/stats\n{}\n"
+    composed = chat_over_pipes(chat_gguf, typed.format("한글"))[1]
+    decomposed = chat_over_pipes(chat_gguf, typed.format("\u1112\u1161\u11ab\u1100\u1173\u11af"))[1]
+    counts = [re.search(r"prompt (\d+) tokens", err) for err in (composed, decomposed)]
+    assert counts[0] and counts[1] and counts[0][1] == counts[1][1]
+
+
+def test_a_text_of_several_lines_is_one_question(chat_gguf: Path) -> None:
+    out, err = chat_over_pipes(chat_gguf, '"""첫째 줄\n둘째 줄\n"""\n/show\n')
+    assert out == "한글 world\n"
+    assert "1 exchanges" in err
+
+
+def test_commands(chat_gguf: Path) -> None:
+    lines = [
+        "/undo",
+        "안녕?",
+        "/retry",
+        "/undo",
+        "/set temp 0.5",
+        "/set temp hot",
+        "/set nothing 1",
+        "/system 짧게",
+        "/system off",
+        "/nothing",
+        "/clear",
+        "/stats",
+        "/help",
+        "/bye",
+        "never read",
+    ]
+    out, err = chat_over_pipes(chat_gguf, "\n".join(lines))
+    assert out == "한글 world\n한글 world\n"
+    said = err.splitlines()
+    assert said[:9] == [
+        "Error: There is no exchange to go back to; ask something first.",
+        "Taken back: 안녕?",
+        "temp = 0.5",
+        "Error: 'hot' is no value for temp; give a number.",
+        "Error: /set needs a name and a value (names: temp, top-k, top-p, min-p, repeat-penalty, "
+        "seed, max-tokens, template), as in /set temp 0.2.",
+        "system prompt: 짧게",
+        "system prompt: (none; /system TEXT sets one)",
+        "Error: There is no command /nothing; did you mean /help? "
+        "(A space in front sends a line as it is.)",
+        "The dialogue begins anew.",
+    ]
+    assert [line.split()[0] for line in said if line.startswith("/")] == (
+        "/help /clear /retry /undo /system /set /show /stats /bye".split()
+    )
+
+
+def test_settings_change_the_next_answer(chat_gguf: Path) -> None:
+    out, err = chat_over_pipes(
+        chat_gguf, "/set max-tokens 3\n안녕?\n/set template komt-output\n가\n"
+    )
+    assert out == "한\ntwo three:\n"
+    assert err.count("/set max-tokens N allows more") == 2
+
+
+def test_a_full_context_forgets_the_oldest_and_says_so(chat_gguf: Path) -> None:
+    options = ["--history", "-c", "64", "-n", "12"]
+    out, err = chat_over_pipes(chat_gguf, "첫째 물음\n둘째 물음\n셋째 물음\n", *options)
+    assert out == "한글 world\n" * 3
+    assert "the oldest exchange was forgotten (첫째 물음" in err
+
+
+def test_overflow_can_be_refused(chat_gguf: Path) -> None:
+    options = ["--history", "-c", "64", "-n", "12", "--on-overflow", "refuse"]
+    out, err = chat_over_pipes(chat_gguf, "첫째 물음\n둘째 물음\n셋째 물음\n", *options)
+    assert out.count("한글 world\n") < 3
+    assert "the context holds 64" in err
+
+
+class Terminal:
+    """A terminal with the chat in it: keys go in, the screen can be read."""
+
+    def __init__(self, model: Path, home: Path, language: str, *options: str) -> None:
+        self.screen = pyte.Screen(WIDTH, HEIGHT)
+        self._stream = pyte.ByteStream(self.screen)
+        arguments = ["-m", "komt_local", "chat", str(model), "--temp", "0", *options]
+        environment = os.environ | {
+            "KOMT_LOCAL_LANG": language,
+            "LC_ALL": "C.UTF-8",
+            "TERM": "xterm-256color",
+            "XDG_CONFIG_HOME": str(home),
+            "HOME": str(home),
+        }
+        self._child = pexpect.spawn(
+            sys.executable, arguments, env=environment, dimensions=(HEIGHT, WIDTH), timeout=30
+        )
+
+    def type(self, keys: str) -> None:
+        self._child.send(keys.encode())
+
+    def wait(self, seen: Callable[[str], bool], seconds: float = 30) -> str:
+        """Read the screen until it shows what is waited for."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                self._stream.feed(self._child.read_nonblocking(65536, timeout=0.1))
+            except pexpect.TIMEOUT:
+                if seen(self.text):
+                    return self.text
+            except pexpect.EOF:
+                break
+        assert seen(self.text), self.text
+        return self.text
+
+    @property
+    def text(self) -> str:
+        # A wide cell is followed by an empty one.
+        return "\n".join(line.rstrip() for line in self.screen.display)
+
+    def leave(self) -> int:
+        self.type("\x04")
+        self._child.expect(pexpect.EOF)
+        self._child.close()
+        return int(self._child.exitstatus)
+
+    def kill(self) -> None:
+        self._child.close(force=True)
+
+
+@pytest.fixture
+def terminal(chat_gguf: Path, tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
+    opened: list[Terminal] = []
+
+    def open_terminal(language: str = "ko", *options: str) -> Terminal:
+        opened.append(Terminal(chat_gguf, tmp_path, language, *options))
+        return opened[-1]
+
+    yield open_terminal
+    for each in opened:
+        each.kill()
+
+
+def prompts(text: str) -> int:
+    return sum(line.startswith(">>>") for line in text.splitlines())
+
+
+def test_a_dialogue_in_korean(terminal: Callable[..., Terminal]) -> None:
+    chat = terminal()
+    shown = chat.wait(lambda text: prompts(text) == 1)
+    assert shown.startswith("tiny · ")
+    assert "/help 명령 목록, Ctrl-D 끝내기." in shown
+    chat.type("안녕하세요")
+    chat.wait(lambda text: ">>> 안녕하세요" in text)
+    # The real cursor stands behind five wide cells: there an input method draws its syllable.
+    assert chat.screen.cursor.x == len(">>> ") + 2 * 5
+    chat.type("\x7f\x7f")
+    chat.wait(lambda text: ">>> 안녕하\n" in text)
+    chat.type("\r")
+    chat.wait(lambda text: "한글 world\n>>>" in text)
+    assert chat.leave() == 0
+
+
+def test_history_outlives_the_run(terminal: Callable[..., Terminal]) -> None:
+    first = terminal()
+    first.wait(lambda text: prompts(text) == 1)
+    first.type("처음에 한 말\r")
+    first.wait(lambda text: prompts(text) == 2)
+    assert first.leave() == 0
+    second = terminal()
+    second.wait(lambda text: prompts(text) == 1)
+    second.type("\x1b[A")
+    second.wait(lambda text: ">>> 처음에 한 말" in text)
+
+
+def test_ctrl_c_stops_the_answer_and_keeps_the_chat(terminal: Callable[..., Terminal]) -> None:
+    chat = terminal("ko", "--template", "komt-output", "-n", "100000")
+    chat.wait(lambda text: prompts(text) == 1)
+    chat.type("끝없이\r")
+    chat.wait(lambda text: "two three: two three:" in text)
+    chat.type("\x03")
+    chat.wait(lambda text: "멈췄습니다." in text and text.rstrip().endswith(">>>"))
+    chat.type("지울 글\x03")
+    chat.wait(lambda text: text.rstrip().endswith(">>>"))
+    chat.type("\x03")
+    chat.wait(lambda text: "Ctrl-D를 누르면 끝납니다." in text)
+    assert chat.leave() == 0
+
+
+def test_several_lines_at_the_terminal(terminal: Callable[..., Terminal]) -> None:
+    chat = terminal("en")
+    chat.wait(lambda text: prompts(text) == 1)
+    chat.type('"""첫째\r')
+    chat.wait(lambda text: '>>> """첫째\n...' in text)
+    chat.type('둘째"""\r')
+    chat.wait(lambda text: "한글 world" in text)
+    chat.type("위\x1b\r아래\r")
+    shown = chat.wait(lambda text: text.count("한글 world") == 2)
+    assert ">>> 위\n... 아래" in shown
+    # A paste of two lines is one message.
+    chat.type("\x1b[200~가\n나\x1b[201~\r")
+    shown = chat.wait(lambda text: text.count("한글 world") == 3)
+    assert ">>> 가\n... 나" in shown
