@@ -79,8 +79,9 @@ def _load(folder: Path, config: dict[str, Any], n_parameters: int) -> Any:
     try:
         return gguf.Metadata.load(None, folder, None, n_parameters)
     except Exception:  # whatever YAML people write by hand, it is no reason to stop
+        known = config if isinstance(config.get("_name_or_path"), str) else {}
         empty = gguf.Metadata()
-        return gguf.Metadata.apply_metadata_heuristic(empty, {}, config, folder, n_parameters)
+        return gguf.Metadata.apply_metadata_heuristic(empty, {}, known, folder, n_parameters)
 
 
 def _text(value: Any) -> str:
