@@ -44,6 +44,14 @@ class Model:
     def names(self) -> tuple[str, ...]:
         return (self.name, *self.aliases)
 
+    def memory(self) -> dict[str, int]:
+        """By type, the bytes of memory of the smallest machine that it fits; {} for an adapter."""
+        from .variants import BITS_PER_WEIGHT, file_bytes, needed
+
+        if not self.parameters:
+            return {}
+        return {type_: needed(file_bytes(self.parameters, type_)) for type_ in BITS_PER_WEIGHT}
+
     def repos(self) -> tuple[str, ...]:
         """Where its files may lie, ready ones first."""
         return (*self.gguf, self.checkpoint)

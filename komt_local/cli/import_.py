@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import UsageError
+from ..errors import InvalidModel, UsageError
 from ..language import say
 from . import options
 from .base import KomtCommand
-from .output import print_json, size
+from .output import note, print_json, size
 
 if TYPE_CHECKING:
     from ..library.records import Record
@@ -44,12 +45,23 @@ def command(source: str, name: str | None, copy: bool, **given: Any) -> None:
             f"{source!r}에는 모델이 {len(found)}개 있는데 --name은 하나뿐입니다. "
             "파일 하나를 주세요.",
         )
-    records = [_import(item, name or "", copy, given["quiet"]) for item in found]
+    records = list(_import_all(found, name or "", copy, given["quiet"]))
     if given["json"]:
         print_json([asdict(record) for record in records])
         return
     for record in records:
         click.echo(f"{record.name}  {record.type or '-'}  {size(record.size)}  {record.path}")
+
+
+def _import_all(found: list[Found], name: str, copy: bool, quiet: bool) -> Iterator[Record]:
+    """One after the other; of several, those that are unusable are said and passed over."""
+    for item in found:
+        try:
+            yield _import(item, name, copy, quiet)
+        except InvalidModel as error:
+            if len(found) == 1:
+                raise
+            note(str(error), error.ko)
 
 
 def _import(item: Found, name: str, copy: bool, quiet: bool) -> Record:

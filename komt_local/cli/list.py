@@ -134,9 +134,16 @@ def _model_row(model: Model) -> tuple[str, ...]:
         size(memory["Q4_K_M"]) if memory else "-",
         size(memory["Q8_0"]) if memory else "-",
         sure("context", f"{model.context:,}") if model.context else "-",
-        say("yes", "있음") if model.gguf else say("converted", "변환"),
+        _ready(model),
         sure("licence", model.licence) + (f": {limits}" if limits else ""),
     )
+
+
+def _ready(model: Model) -> str:
+    """Whether there are GGUF files, or a checkpoint to convert."""
+    if model.adapter_of:
+        return "-"
+    return say("yes", "있음") if model.gguf else say("converted", "변환")
 
 
 def _model_json(model: Model) -> dict[str, Any]:

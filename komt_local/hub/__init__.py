@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .checkpoints import checkpoint
     from .download import OnProgress, Progress
     from .plan import Plan, make_plan
-    from .pulling import Pulled, carry_out, pull
+    from .pulling import Pulled, carry_out, find_offline, pull
 
 _HOMES = {
     "Hub": "api",
@@ -27,6 +27,7 @@ _HOMES = {
     "Pulled": "pulling",
     "carry_out": "pulling",
     "checkpoint": "checkpoints",
+    "find_offline": "pulling",
     "make_plan": "plan",
     "pull": "pulling",
 }
@@ -39,6 +40,7 @@ __all__ = [
     "Pulled",
     "carry_out",
     "checkpoint",
+    "find_offline",
     "make_plan",
     "pull",
 ]

@@ -60,7 +60,7 @@ def make_plan(hub: Hub, text: str, *, quant: str | None = None, memory: int | No
     `quant` is the type that is wanted, as is the part after the colon; without either, the best
     that fits `memory` (bytes; default this machine's) is taken.
     """
-    reference = _with_type(expand(text), quant)
+    reference = with_type(expand(text), quant)
     memory = memory or memory_bytes()
     if reference.kind == "path":
         raise UsageError(
@@ -79,7 +79,8 @@ def make_plan(hub: Hub, text: str, *, quant: str | None = None, memory: int | No
     return _plan_conversion(hub, reference, repository, found, memory, model)
 
 
-def _with_type(reference: Reference, quant: str | None) -> Reference:
+def with_type(reference: Reference, quant: str | None) -> Reference:
+    """The reference with the type that `-q` asks for. Raises UsageError when it has another."""
     wanted = (quant or "").upper()
     if wanted and reference.type and wanted != reference.type:
         raise UsageError(
@@ -93,13 +94,7 @@ def _plan_for_model(hub: Hub, reference: Reference, memory: int) -> Plan:
     """For a model of the catalogue: ready files first, then its checkpoint."""
     model = catalogue.find(reference.name)
     if model is None:
-        names = ", ".join(catalogue.near(reference.name)) or "komt-local list --all"
-        raise ModelNotFound(
-            f"There is no model called {reference.name!r} to pull; did you mean {names}? "
-            "org/repo names any repository of the hub.",
-            f"{reference.name!r}(이)라는 받을 모델이 없습니다. 혹시 {names}? org/repo로 허브의 "
-            "어떤 저장소든 부를 수 있습니다.",
-        )
+        raise _no_such_model(reference.name)
     for there, repository, found in _ready(hub, reference, model):
         if matching(there, found):
             return _plan_files(hub, there, repository, found, memory, model)
@@ -189,3 +184,14 @@ def missing_bytes(hub: Hub, repository: Repository, files: tuple[RemoteFile, ...
     """How much is still to come."""
     there = cached_repo(repository.name, hub.cache)
     return sum(Place(there, repository.commit, file).missing_bytes() for file in files)
+
+
+def _no_such_model(name: str) -> ModelNotFound:
+    near = ", ".join(catalogue.near(name))
+    en, ko = (f"did you mean {near}? ", f"혹시 {near}? ") if near else ("", "")
+    return ModelNotFound(
+        f"There is no model called {name!r} to pull; {en}`komt-local list --all` shows the names, "
+        "and org/repo names any repository of the hub.",
+        f"{name!r}(이)라는 받을 모델이 없습니다. {ko}`komt-local list --all`에 이름이 나오고, "
+        "org/repo로 허브의 어떤 저장소든 부를 수 있습니다.",
+    )

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DownloadError
+from ..errors import DownloadError, ModelNotFound
 from ..library import cache, describe, records
 from ..library.digests import expected
+from ..library.find import expand, resolve_text
 from ..library.records import Record
 from .api import Hub
 from .checkpoints import bring, carries_template
 from .download import OnProgress, download
-from .plan import Plan, make_plan
+from .failures import offline as offline_error
+from .plan import Plan, make_plan, with_type
 from .waiting import Wait
 
 if TYPE_CHECKING:
@@ -185,6 +187,17 @@ def _existing(path: Path) -> Path:
 
 
 def pull(reference: str, *, quant: str | None = None, offline: bool = False) -> Path:
-    """Bring a model here, and return its file; what is asked for first is decided in `plan`."""
+    """Bring a model here, and return its file; offline, only look whether it is here."""
     hub = Hub.here(offline=offline)
+    if hub.offline:
+        return find_offline(reference, quant=quant)
     return carry_out(hub, make_plan(hub, reference, quant=quant)).path
+
+
+def find_offline(reference: str, *, quant: str | None = None) -> Path:
+    """The model's file, if it is here. Raises OfflineError."""
+    wanted = with_type(expand(reference), quant)
+    try:
+        return resolve_text(str(wanted))
+    except ModelNotFound as error:
+        raise offline_error(str(wanted)) from error

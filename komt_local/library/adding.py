@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import InvalidModel, ModelNotFound
 from .digests import OnBytes, digest_of
-from .facts import describe
+from .facts import describe, type_known
 from .records import Record, models_folder, now, remember
 from .stores import Found
 
@@ -39,7 +39,7 @@ def add(found: Found, *, name: str = "", copy: bool, on_bytes: OnBytes | None = 
         mtime_ns=status.st_mtime_ns,
         sha256=sha256,
         repo=found.repo,
-        type=facts.file_type.upper(),
+        type=type_known(found.path, facts).upper(),
         licence=facts.licence,
         owned=copy,
         added=now(),

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidModel, KomtError
-from ..variants import type_of, variants
+from ..variants import variants
 from . import cache, records
-from .facts import Facts, describe
+from .facts import Facts, describe, type_known
 from .find import EMBEDDED_NAME, embedded, resolve_text
 
 
@@ -80,7 +80,7 @@ def _header(path: Path) -> dict[str, Any]:
     """What the file's header says of type and template, or what is wrong with it."""
     facts, problem = _facts(path)
     return {
-        "type": (facts.file_type if facts else "") or type_of(path.name),
+        "type": type_known(path, facts),
         "chat_template": facts.chat_template if facts else None,
         "problem": problem,
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidModel
+from ..variants import type_of
 
 if TYPE_CHECKING:
     from komt_convert.gguf_file import Header
@@ -35,6 +36,12 @@ class Facts:
     def as_dict(self) -> dict[str, Any]:
         """The facts as JSON has them."""
         return asdict(self) | {"path": str(self.path)}
+
+
+def type_known(path: Path, facts: Facts | None) -> str:
+    """The file's type as its header says, else its name; empty where neither does."""
+    said = facts.file_type if facts else ""
+    return said if said and said != "unknown" else type_of(path.name)
 
 
 def describe(path: Path) -> Facts:
