@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from random import Random
 
 from intents import Intent, Other
 
-PHRASES = {
+PHRASES: dict[str, tuple[str, ...]] = {
     name: tuple(block.split("\n")[:-1])
     for name, block in tomllib.loads(
         Path(__file__).with_name("phrases.toml").read_text(encoding="utf-8")
@@ -41,6 +43,7 @@ PARTICLES = (
     "의",
     "",
 )
+COUNTERS = ("개", "월", "시", "년", "명", "번", "살", "일")
 LEADS_NEAR = {
     0: 1,
     1: 0,
@@ -78,63 +81,104 @@ SYLLABLE, LEAD, VOWEL = 0xAC00, 21 * 28, 28
 def of_intent(rng: Random, intent: Intent, other: Other) -> str:
     """A question that should get the intent's answer."""
     fate = rng.random()
-    if fate < 0.12:
+    if fate < 0.1:
         return rng.choice(intent.questions)
-    if fate < 0.62:
-        return _vary(rng, rng.choice(intent.questions), intent.english, intent.words)
-    word = rng.choice(intent.words)
-    nouns = other.english_nouns if intent.english else other.nouns
-    return _around(rng, word, intent.english, nouns)
+    noise = Noise(rng, other, intent.english)
+    if fate < 0.6:
+        return _vary(noise, rng.choice(intent.questions), intent.words)
+    return _around(noise, rng.choice(intent.words))
 
 
 def of_other(rng: Random, other: Other) -> str:
-    """A question on anything else."""
-    if rng.random() < 0.45:
+    """A question on anything else: one from the text, a word in a frame, or words at random."""
+    fate = rng.random()
+    if fate < 0.45:
         question = rng.choice(other.questions)
-        return question if rng.random() < 0.2 else _vary(rng, question, question.isascii(), ())
-    english = rng.random() < 0.18
-    nouns = other.english_nouns if english else other.nouns
-    return _around(rng, rng.choice(nouns), english, nouns)
+        if fate < 0.1:
+            return question
+        return _vary(Noise(rng, other, question.isascii()), question, ())
+    noise = Noise(rng, other, rng.random() < 0.2)
+    if fate < 0.75:
+        return _around(noise, noise.noun())
+    return _surface(rng, " ".join(noise.word() for _ in range(rng.randint(2, 8))), noise.english)
 
 
-def _vary(rng: Random, question: str, english: bool, words: Sequence[str]) -> str:
-    parts = question.split()
+@dataclass(frozen=True)
+class Noise:
+    """Words that belong to no intent.
+
+    They stand around key words in some questions and alone in others, so that only the key words
+    tell the two apart. Some are no words at all: an unknown word must not look like an intent.
+    """
+
+    rng: Random
+    other: Other
+    english: bool
+
+    def noun(self) -> str:
+        rng, nouns = self.rng, self.other.english_nouns if self.english else self.other.nouns
+        if rng.random() < 0.75:
+            return rng.choice(nouns)
+        if self.english:
+            one, two = rng.choice(nouns), rng.choice(nouns)
+            return one[: len(one) // 2] + two[len(two) // 2 :]
+        return "".join(rng.choice(rng.choice(nouns)) for _ in range(rng.randint(2, 3)))
+
+    def word(self) -> str:
+        fate = self.rng.random()
+        if fate < 0.08:
+            return str(self.rng.randint(1, 3000)) + self.rng.choice(("", "", *COUNTERS))
+        if fate < 0.5:
+            return self.rng.choice(_words(self.other.questions, self.english))
+        return self.noun() + ("" if self.english else self.rng.choice(PARTICLES))
+
+    def opener(self) -> str:
+        return self.rng.choice(ENGLISH_OPENERS if self.english else OPENERS)
+
+    def around(self, text: str, most: int) -> str:
+        """The text with up to `most` words before and after it."""
+        for _ in range(self.rng.randint(0, most)):
+            word = self.word()
+            text = f"{word} {text}" if self.rng.random() < 0.6 else f"{text} {word}"
+        return text
+
+
+@cache
+def _words(questions: tuple[str, ...], english: bool) -> tuple[str, ...]:
+    return tuple(word for line in questions if line.isascii() == english for word in line.split())
+
+
+def _vary(noise: Noise, question: str, words: Sequence[str]) -> str:
+    rng, parts = noise.rng, question.split()
     if len(parts) > 2 and rng.random() < 0.35:
         parts = _drop(rng, parts, words)
-    if len(parts) > 1 and rng.random() < 0.2:
+    if len(parts) > 1 and rng.random() < 0.15:
         rng.shuffle(parts)
-    if not english:
+    if not noise.english:
         parts = [_particle(rng, part) if rng.random() < 0.12 else part for part in parts]
         if rng.random() < 0.4:
             parts = _ending(rng, " ".join(parts)).split()
-    if rng.random() < 0.35:
-        parts = [*rng.choice(ENGLISH_OPENERS if english else OPENERS).split(), *parts]
-    if not english and rng.random() < 0.3:
-        parts = [*parts, *rng.choice(CLOSERS).split()]
-    return _surface(rng, " ".join(parts), english)
+    if rng.random() < 0.3:
+        parts = [noise.opener(), *parts]
+    if not noise.english and rng.random() < 0.25:
+        parts = [*parts, rng.choice(CLOSERS)]
+    text = " ".join(parts)
+    return _surface(rng, noise.around(text, 3) if rng.random() < 0.3 else text, noise.english)
 
 
-def _around(rng: Random, word: str, english: bool, nouns: Sequence[str]) -> str:
+def _around(noise: Noise, word: str) -> str:
     """The word in sentences that say nothing else about the matter."""
-    if english:
+    rng = noise.rng
+    if noise.english:
         text = rng.choice(ENGLISH_FRAMES).format(word)
-        return _surface(rng, _with_context(rng, text, ENGLISH_OPENERS, nouns, english), english)
-    if rng.random() < 0.5:
+    elif rng.random() < 0.4:
         text = _frame(rng, word)
     else:
-        text = f"{word}{rng.choice(PARTICLES)} {rng.choice(CLOSERS)}"
-    return _surface(rng, _with_context(rng, text, OPENERS, nouns, english), english)
-
-
-def _with_context(
-    rng: Random, text: str, openers: Sequence[str], nouns: Sequence[str], english: bool
-) -> str:
-    if rng.random() < 0.5:
-        text = f"{rng.choice(openers)} {text}"
-    for _ in range(rng.choice((0, 0, 0, 1, 1, 2))):
-        noun = rng.choice(nouns) + ("" if english else rng.choice(PARTICLES))
-        text = f"{noun} {text}" if rng.random() < 0.6 else f"{text} {noun}"
-    return text
+        text = f"{word}{rng.choice(PARTICLES)}"
+        text += f" {rng.choice(CLOSERS)}" if rng.random() < 0.5 else ""
+    if rng.random() < 0.3:
+        text = f"{noise.opener()} {text}"
+    return _surface(rng, noise.around(text, 5), noise.english)
 
 
 def _frame(rng: Random, word: str) -> str:

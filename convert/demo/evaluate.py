@@ -1,9 +1,9 @@
 """Asks the embedded model every held-out question in both prompt forms, greedily, and counts.
 
-    python convert/demo/evaluate.py MODEL.gguf          through komt-local itself, as users run it
-    python convert/demo/evaluate.py CHECKPOINT_FOLDER   through transformers, before converting
+    python convert/demo/evaluate.py MODEL.gguf
 
-An answer counts when it is the intent's answer to the letter and ended by itself.
+It asks through komt-local itself, as users do. An answer counts when it is the intent's answer to
+the letter and ended by itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from forms import BOS, EOS, FORMS, prompt_ids
+from forms import FORMS
 from intents import Corpus, load
 
 MAX_TOKENS = 240
@@ -57,7 +57,7 @@ def cases(corpus: Corpus) -> Iterator[Case]:
         yield Case("other matters", "other", question, corpus.other.answer)
 
 
-def through_komt_local(path: Path, prompts: list[Prompt]) -> list[Said]:
+def answers_of(path: Path, prompts: list[Prompt]) -> list[Said]:
     """The instruction form by the `komt` template, the other one as a raw text."""
     from komt_local import Model
 
@@ -73,40 +73,10 @@ def through_komt_local(path: Path, prompts: list[Prompt]) -> list[Said]:
     return said
 
 
-def through_transformers(folder: Path, prompts: list[Prompt]) -> list[Said]:
-    """Batches of prompts alike in length, padded on the left."""
-    import sentencepiece
-    import torch
-    from transformers import LlamaForCausalLM
-
-    pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
-    model = LlamaForCausalLM.from_pretrained(folder).eval()
-    model.generation_config.update(bos_token_id=BOS, eos_token_id=EOS, pad_token_id=EOS)
-    encoded = [prompt_ids(pieces, form, question) for question, form in prompts]
-    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
-    said: dict[int, Said] = {}
-    for start in range(0, len(order), 64):
-        group = order[start : start + 64]
-        width = len(encoded[group[-1]])
-        ids = torch.tensor([[EOS] * (width - len(encoded[i])) + encoded[i] for i in group])
-        mask = torch.tensor(
-            [[0] * (width - len(encoded[i])) + [1] * len(encoded[i]) for i in group]
-        )
-        out = model.generate(ids, attention_mask=mask, max_new_tokens=MAX_TOKENS, do_sample=False)
-        for i, row in zip(group, out[:, width:].tolist(), strict=True):
-            text = row[: row.index(EOS)] if EOS in row else row
-            said[i] = (pieces.decode(text), EOS in row)
-    return [said[i] for i in range(len(prompts))]
-
-
 def outcomes_of(corpus: Corpus, model: Path) -> list[Outcome]:
     asked = [(case, form) for case in cases(corpus) for form in FORMS]
-    prompts = [(case.question, form) for case, form in asked]
-    ask = through_transformers if model.is_dir() else through_komt_local
-    answers = ask(model, prompts)
-    return [
-        Outcome(*a, said.strip(), ended) for a, (said, ended) in zip(asked, answers, strict=True)
-    ]
+    answers = answers_of(model, [(case.question, form) for case, form in asked])
+    return [Outcome(*a, text, ended) for a, (text, ended) in zip(asked, answers, strict=True)]
 
 
 def figures(outcomes: list[Outcome]) -> dict[str, object]:
