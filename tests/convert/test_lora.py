@@ -1,0 +1,186 @@
+"""Merged weights are W + scale · (alpha / r) · B·A, whatever rows are read, and end in the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from checkpoints import noise, write_json, write_llama_checkpoint, write_safetensors
+from komt_convert.checkpoint import open_checkpoint
+from komt_convert.errors import SourceError, UnsupportedError
+from komt_convert.lora import merge
+from komt_convert.tensors import Tensor
+from numpy.typing import NDArray
+
+PREFIX = "base_model.model."
+Q, DOWN = "model.layers.0.self_attn.q_proj", "model.layers.0.mlp.down_proj"
+EMBEDDING = "model.embed_tokens"
+SHAPES = {Q: (256, 256), DOWN: (256, 384)}
+RANK = 4
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> dict[str, Tensor]:
+    folder = write_llama_checkpoint(tmp_path / "base", n_layers=1, intermediate_size=384)
+    return dict(open_checkpoint(folder).tensors)
+
+
+def pair(module: str, rank: int = RANK) -> dict[str, NDArray[np.float32]]:
+    rows, columns = SHAPES[module]
+    return {
+        f"{PREFIX}{module}.lora_A.weight": noise((rank, columns), (1, rank, columns)),
+        f"{PREFIX}{module}.lora_B.weight": noise((rows, rank), (2, rank, rows)),
+    }
+
+
+def write_adapter(
+    folder: Path, weights: dict[str, NDArray[np.float32]], dtype: Any = "F32", **config: Any
+) -> Path:
+    folder.mkdir(exist_ok=True)
+    settings = {"peft_type": "LORA", "r": RANK, "lora_alpha": 16, "bias": "none", **config}
+    write_json(folder / "adapter_config.json", settings)
+    write_safetensors(folder / "adapter_model.safetensors", weights, dtype)
+    return folder
+
+
+def values(tensor: Tensor) -> NDArray[np.float64]:
+    return tensor.read(0, tensor.n_rows).astype(np.float64)
+
+
+def product(weights: dict[str, NDArray[np.float32]], module: str) -> NDArray[np.float64]:
+    a, b = (weights[f"{PREFIX}{module}.lora_{half}.weight"] for half in "AB")
+    return b.astype(np.float64) @ a.astype(np.float64)
+
+
+@pytest.mark.parametrize(
+    "config, factor",
+    [
+        ({}, 16 / 4),
+        ({"lora_alpha": 2.5}, 2.5 / 4),
+        ({"use_rslora": True}, 16 / 2),
+        ({"alpha_pattern": {"q_proj": 8, "self_attn.k_proj": 1}}, 8 / 4),
+        ({"alpha_pattern": {Q: 8}}, 8 / 4),
+        ({"alpha_pattern": {"proj": 8}}, 16 / 4),
+        ({"init_lora_weights": "gaussian", "modules_to_save": None}, 16 / 4),
+    ],
+)
+def test_the_sum_is_that_of_the_formula(
+    config: dict[str, Any], factor: float, base: dict[str, Tensor], tmp_path: Path
+) -> None:
+    weights = pair(Q)
+    folder = write_adapter(tmp_path / "adapter", weights, **config)
+    for scale in (1.0, 0.5, 0.0):
+        merged = merge(base, folder, scale)
+        assert merged.keys() == base.keys()
+        expected = values(base[f"{Q}.weight"]) + scale * factor * product(weights, Q)
+        np.testing.assert_allclose(values(merged[f"{Q}.weight"]), expected, rtol=0, atol=1e-5)
+        assert merged[f"{DOWN}.weight"] is base[f"{DOWN}.weight"]
+
+
+def test_a_row_is_the_same_whatever_is_read_with_it(
+    base: dict[str, Tensor], tmp_path: Path
+) -> None:
+    tensor = merge(base, write_adapter(tmp_path / "adapter", pair(DOWN)))[f"{DOWN}.weight"]
+    whole = tensor.read(0, 256)
+    for start, stop in ((0, 1), (127, 129), (100, 256), (255, 256), (13, 13)):
+        np.testing.assert_array_equal(tensor.read(start, stop), whole[start:stop])
+
+
+def test_an_embedding_adds_the_transposed_product(base: dict[str, Tensor], tmp_path: Path) -> None:
+    a, b = noise((RANK, 1024), 3), noise((256, RANK), 4)
+    half = f"{PREFIX}{EMBEDDING}.lora_embedding_"
+    folder = write_adapter(tmp_path / "adapter", {f"{half}A": a, f"{half}B": b})
+    tensor = merge(base, folder)[f"{EMBEDDING}.weight"]
+    expected = values(base[tensor.name]) + 4 * (b.astype(np.float64) @ a).T
+    np.testing.assert_allclose(values(tensor), expected, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(tensor.read(700, 701), tensor.read(0, 1024)[700:701])
+
+
+def test_two_adapters_add_up(base: dict[str, Tensor], tmp_path: Path) -> None:
+    one = write_adapter(tmp_path / "one", pair(Q))
+    two = write_adapter(tmp_path / "two", pair(Q, rank=8), r=8)
+    both = merge(merge(base, one), two, -1.0)[f"{Q}.weight"]
+    expected = values(base[f"{Q}.weight"]) + 4 * product(pair(Q), Q) - 2 * product(pair(Q, 8), Q)
+    np.testing.assert_allclose(values(both), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["F16", "BF16"])
+def test_adapters_in_16_bits(dtype: Any, base: dict[str, Tensor], tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "adapter", pair(Q), dtype)
+    expected = values(base[f"{Q}.weight"]) + 4 * product(pair(Q), Q)
+    found = values(merge(base, folder)[f"{Q}.weight"])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=0.05)
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "another method": ({"peft_type": "LOHA"}, "not LoRA (LOHA)"),
+    "DoRA": ({"use_dora": True}, "use_dora"),
+    "saved modules": ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+    "biases": ({"bias": "all"}, "bias 'all'"),
+    "PiSSA": ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights 'pissa_niter_4'"),
+    "patterns": ({"alpha_pattern": {"layers.[0-3].*": 8}}, "alpha_pattern"),
+    "repeated layers": ({"layer_replication": [[0, 1]]}, "layer_replication"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_other_kinds_are_refused_by_name(
+    name: str, base: dict[str, Tensor], tmp_path: Path
+) -> None:
+    config, words = REFUSED[name]
+    with pytest.raises(UnsupportedError) as error:
+        merge(base, write_adapter(tmp_path / "adapter", pair(Q), **config))
+    assert words in str(error.value) and str(tmp_path) in error.value.ko
+
+
+def test_a_tensor_that_is_no_half_is_refused_by_name(
+    base: dict[str, Tensor], tmp_path: Path
+) -> None:
+    name = f"{PREFIX}{Q}.lora_magnitude_vector"
+    folder = write_adapter(tmp_path / "adapter", {**pair(Q), name: noise((256,), 1)})
+    with pytest.raises(UnsupportedError, match="lora_magnitude_vector"):
+        merge(base, folder)
+
+
+def test_a_module_that_the_model_lacks_is_named(base: dict[str, Tensor], tmp_path: Path) -> None:
+    renamed = {name.replace("layers.0", "layers.7"): w for name, w in pair(Q).items()}
+    with pytest.raises(SourceError, match=r"layers\.7.*which the model does not have"):
+        merge(base, write_adapter(tmp_path / "adapter", renamed))
+
+
+def test_half_a_pair_is_named(base: dict[str, Tensor], tmp_path: Path) -> None:
+    weights = dict(list(pair(Q).items())[:1])
+    with pytest.raises(SourceError, match="q_proj' lacks its other half"):
+        merge(base, write_adapter(tmp_path / "adapter", weights))
+
+
+@pytest.mark.parametrize("a, b", [((4, 255), (256, 4)), ((4, 256), (256, 5)), ((4,), (4,))])
+def test_shapes_that_do_not_fit_are_named(
+    a: tuple[int, ...], b: tuple[int, ...], base: dict[str, Tensor], tmp_path: Path
+) -> None:
+    names = pair(Q)
+    weights = {name: noise(shape, 1) for name, shape in zip(names, (a, b), strict=True)}
+    with pytest.raises(SourceError, match="belongs to another model"):
+        merge(base, write_adapter(tmp_path / "adapter", weights))
+
+
+@pytest.mark.parametrize("alpha", [None, "16", True])
+def test_an_alpha_that_is_no_number(alpha: Any, base: dict[str, Tensor], tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no number for lora_alpha"):
+        merge(base, write_adapter(tmp_path / "adapter", pair(Q), lora_alpha=alpha))
+
+
+def test_a_folder_that_is_no_adapter(base: dict[str, Tensor], tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="no adapter_config.json"):
+        merge(base, tmp_path)
+    folder = write_adapter(tmp_path / "adapter", pair(Q))
+    (folder / "adapter_model.safetensors").unlink()
+    with pytest.raises(SourceError, match="has no adapter_model.safetensors"):
+        merge(base, folder)
+    write_adapter(folder, {})
+    with pytest.raises(SourceError, match="it is empty"):
+        merge(base, folder)
