@@ -2,8 +2,9 @@
 
 llama.cpp refuses most bad files politely, and those are left to it. The rules here stand for its
 GGML_ASSERTs that a file can reach, as of llama.cpp 0c1e5709: `llama_model_base::load_hparams` in
-src/llama-model.cpp, `llama_vocab::impl::load` in src/llama-vocab.cpp, and the graph of
-src/models/llama.cpp.
+src/llama-model.cpp, `llama_vocab::impl` in src/llama-vocab.cpp, the graph of src/models/llama.cpp,
+`ggml_backend_cpu_buffer_from_ptr`, `ggml_rms_norm`. They were found by reading, by flipping bits,
+and by giving every key odd values.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from komt_convert.metadata import ValueType
 
 MAX_LAYERS = 512
 MAX_EXPERTS = 1024
+TENSOR_ALIGNMENT = 32
 ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")
+
+_BYTE_TOKEN = 6
 
 Problem = tuple[str, str]
 """What is wrong, in English and in Korean."""
@@ -80,6 +84,37 @@ def _head_sizes(header: Header) -> Iterator[Problem]:
         )
 
 
+def _epsilon(header: Header) -> Iterator[Problem]:
+    for key in ("attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"):
+        value = header.of_architecture(key, 0.0)
+        if isinstance(value, float) and not value >= 0:
+            yield f"its norm has the epsilon {value}", f"정규화의 엡실론이 {value}입니다"
+
+
+def _alignment(header: Header) -> Iterator[Problem]:
+    for tensor in header.tensors:
+        if tensor.offset % TENSOR_ALIGNMENT:
+            yield (
+                f"tensor '{tensor.name}' does not begin at a multiple of {TENSOR_ALIGNMENT} bytes",
+                f"텐서 '{tensor.name}'의 위치가 {TENSOR_ALIGNMENT}바이트의 배수가 아닙니다",
+            )
+
+
+def _tokenizer(header: Header) -> Iterator[Problem]:
+    """The kinds that are mixed up here are those that hang or abort on the tokens of another."""
+    kind = header.metadata.get("tokenizer.ggml.model")
+    types = header.metadata.get("tokenizer.ggml.token_type", ())
+    if kind in ("none", "no_vocab"):
+        yield "it has no tokenizer", "토크나이저가 없습니다"
+    elif (kind == "bert" and isinstance(types, Array) and _BYTE_TOKEN in types) or (
+        kind == "rwkv" and not header.architecture.startswith("rwkv")
+    ):
+        yield (
+            f"its tokens do not belong to a tokenizer of the kind '{kind}'",
+            f"토큰이 '{kind}' 종류의 토크나이저에 맞지 않습니다",
+        )
+
+
 def _tokens(header: Header) -> Iterator[Problem]:
     tokens = header.metadata.get("tokenizer.ggml.tokens")
     if not isinstance(tokens, Array) or tokens.element is not ValueType.STRING:
@@ -104,5 +139,8 @@ _RULES: tuple[Callable[[Header], Iterator[Problem]], ...] = (
     _experts,
     _rope,
     _head_sizes,
+    _epsilon,
+    _alignment,
+    _tokenizer,
     _tokens,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -16,8 +17,8 @@ from checkpoints import write_llama_checkpoint
 from komt_convert import arch
 from komt_convert.checkpoint import open_checkpoint
 from komt_convert.errors import GGUFError
-from komt_convert.gguf_file import check
-from komt_convert.metadata import Metadata, Value, text, texts, u32
+from komt_convert.gguf_file import check, read_header
+from komt_convert.metadata import Metadata, Value, f32, text, texts, u32
 from komt_convert.pipeline import plan_file
 from komt_convert.recipes import file_type
 from komt_convert.tensors import Tensor
@@ -30,7 +31,12 @@ quiet = l.llama_log_callback(lambda *a: None)
 l.llama_log_set(quiet, ctypes.c_void_p(0))
 model = l.llama_model_load_from_file(sys.argv[1].encode(), l.llama_model_default_params())
 context = model and l.llama_init_from_model(model, l.llama_context_default_params())
-sys.exit(0 if context else 3)
+if not context:
+    sys.exit(3)
+tokens = (l.llama_token * 64)()
+text = "안녕, hi".encode()
+l.llama_tokenize(l.llama_model_get_vocab(model), text, len(text), tokens, 64, False, True)
+sys.exit(l.llama_decode(context, l.llama_batch_get_one(tokens, 4)))
 """
 
 LETHAL: dict[str, tuple[str, Callable[[Value | None], Value]]] = {
@@ -43,6 +49,13 @@ LETHAL: dict[str, tuple[str, Callable[[Value | None], Value]]] = {
     "groups without experts": ("llama.expert_group_count", lambda _: u32(2)),
     "an unknown RoPE scaling": ("llama.rope.scaling.type", lambda _: text("llama9")),
     "values of another size": ("llama.attention.value_length", lambda _: u32(64)),
+    "a norm with a negative epsilon": (
+        "llama.attention.layer_norm_rms_epsilon",
+        lambda _: f32(-1.0),
+    ),
+    "a norm with no epsilon": ("llama.attention.layer_norm_rms_epsilon", lambda _: f32(math.nan)),
+    "no tokenizer": ("tokenizer.ggml.model", lambda _: text("none")),
+    "a tokenizer of words": ("tokenizer.ggml.model", lambda _: text("bert")),
     "a token twice": (
         "tokenizer.ggml.tokens",
         lambda old: texts([*old.data[:5], old.data[4], *old.data[6:]] if old else []),
@@ -111,6 +124,22 @@ def test_what_llama_cpp_loads_is_not_refused(kind: str, layout: Plan, tmp_path: 
     path = changed(layout, HARMLESS[kind], tmp_path / "harmless.gguf")
     assert check(path).architecture == "llama"
     assert status_of_loading(path) == 0
+
+
+def test_tensors_between_the_steps_of_32_bytes(layout: Plan, tmp_path: Path) -> None:
+    """Whether llama.cpp dies depends on where the data begins, so it is made to begin at 8."""
+    for length in range(4):
+        name = text("x" * (8 * length))
+        change = ("general.name", lambda _, name=name: name)
+        metadata = {**layout.metadata, "general.alignment": u32(8)}
+        path = changed(replace(layout, metadata=metadata), change, tmp_path / "lethal.gguf")
+        header = read_header(path)
+        if header.data_offset % 32:
+            with pytest.raises(GGUFError, match="multiple of 32 bytes"):
+                check(path)
+            assert status_of_loading(path) not in (0, 3)
+            return
+    raise AssertionError("none of the files begins between the steps")
 
 
 def test_an_abort_is_what_it_is_taken_for(layout: Plan, tmp_path: Path) -> None:
