@@ -39,6 +39,9 @@ HALF = re.compile(
     r"(?:base_model\.model\.)?(.+)\.lora_(?:embedding_)?([AB])(?:\.default)?(\.weight)?"
 )
 
+COPY = re.compile(r"(?:base_model\.model\.)?(.+?)(?:\.base_layer)?\.weight")
+"""PEFT saves the embedding of the base model as well when it may have been changed."""
+
 BLOCK = 128
 """Rows that are multiplied at once. A row's sum must not depend on what else is read with it, and
 the last bits of a matrix product do depend on its shape, so the shape is always the same."""
@@ -52,7 +55,7 @@ def merge(tensors: Mapping[str, Tensor], folder: Path, scale: float = 1.0) -> di
     """
     config = _read_config(folder)
     merged = dict(tensors)
-    for pair in _pairs(folder):
+    for pair in _pairs(folder, tensors):
         target = tensors.get(f"{pair.module}.weight")
         if target is None:
             raise SourceError(
@@ -144,7 +147,7 @@ class _Pair:
         )
 
 
-def _pairs(folder: Path) -> list[_Pair]:
+def _pairs(folder: Path, base: Mapping[str, Tensor]) -> list[_Pair]:
     path = folder / "adapter_model.safetensors"
     if not path.is_file():
         raise SourceError(
@@ -155,10 +158,12 @@ def _pairs(folder: Path) -> list[_Pair]:
         )
     halves: dict[str, dict[str, Tensor]] = {}
     for name, tensor in read_safetensors(path).items():
+        require_float(path, name, tensor.dtype)
         match = HALF.fullmatch(name)
         if match is None:
-            raise _unsupported(folder, repr(name), repr(name))
-        require_float(path, name, tensor.dtype)
+            if not _is_copy(name, tensor, base):
+                raise _unsupported(folder, repr(name), repr(name))
+            continue
         halves.setdefault(match[1], {})[match[2]] = tensor
     pairs = []
     for module, half in halves.items():
@@ -168,6 +173,17 @@ def _pairs(folder: Path) -> list[_Pair]:
     if not pairs:
         raise _damaged(path, "it is empty", "비어 있습니다")
     return pairs
+
+
+def _is_copy(name: str, tensor: Tensor, base: Mapping[str, Tensor]) -> bool:
+    """Whether a tensor of the adapter is one of the base model, unchanged."""
+    match = COPY.fullmatch(name)
+    original = base.get(f"{match[1]}.weight") if match else None
+    if original is None or original.shape != tensor.shape:
+        return False
+    starts = range(0, tensor.n_rows, BLOCK)
+    ranges = ((start, min(start + BLOCK, tensor.n_rows)) for start in starts)
+    return all(np.array_equal(tensor.read(*rows), original.read(*rows)) for rows in ranges)
 
 
 def _damaged(path: Path, en: str, ko: str) -> SourceError:

@@ -98,6 +98,22 @@ def test_an_embedding_adds_the_transposed_product(base: dict[str, Tensor], tmp_p
     np.testing.assert_array_equal(tensor.read(700, 701), tensor.read(0, 1024)[700:701])
 
 
+def test_a_copy_of_the_base_is_passed_over_unless_it_was_changed(
+    base: dict[str, Tensor], tmp_path: Path
+) -> None:
+    """PEFT saves the embedding, too, when it may have been changed."""
+    tensor = base[f"{EMBEDDING}.weight"]
+    for suffix in (".base_layer.weight", ".weight"):
+        copy = tensor.read(0, tensor.n_rows).copy()
+        name = f"{PREFIX}{EMBEDDING}{suffix}"
+        folder = write_adapter(tmp_path / "adapter", {**pair(Q), name: copy})
+        assert merge(base, folder)[tensor.name] is tensor
+        copy[1000, 7] += 1
+        write_adapter(folder, {**pair(Q), name: copy})
+        with pytest.raises(UnsupportedError, match="embed_tokens"):
+            merge(base, folder)
+
+
 def test_two_adapters_add_up(base: dict[str, Tensor], tmp_path: Path) -> None:
     one = write_adapter(tmp_path / "one", pair(Q))
     two = write_adapter(tmp_path / "two", pair(Q, rank=8), r=8)
