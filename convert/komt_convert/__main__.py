@@ -44,6 +44,7 @@ def _convert(options: argparse.Namespace, korean: bool) -> int:
             options.source,
             options.output,
             quant=options.type,
+            adapters=options.lora,
             chat_template=_template(options.template_file),
             verify=not options.no_verify,
             force=options.force,
@@ -78,6 +79,21 @@ def parser(korean: bool) -> argparse.ArgumentParser:
         help=say("quantization type (default: %(default)s)", "양자화 타입 (기본값: %(default)s)"),
     )
     add(
+        "--lora",
+        metavar="FOLDER",
+        action="append",
+        default=[],
+        type=lambda folder: (folder, 1.0),
+        help=say("LoRA adapter to merge; may be repeated", "합칠 LoRA 어댑터. 여러 번 쓸 수 있음"),
+    )
+    add(
+        "--lora-scale",
+        metavar="X",
+        action=_ScaleLast,
+        type=float,
+        help=say("strength of the adapter before it", "바로 앞 어댑터의 세기"),
+    )
+    add(
         "--template-file",
         metavar="FILE",
         type=Path,
@@ -88,6 +104,21 @@ def parser(korean: bool) -> argparse.ArgumentParser:
     add("-t", "--threads", type=_positive, help=say("default: all", "기본값: 모두"))
     add("--json", action="store_true", help=say("summary as JSON", "요약을 JSON으로"))
     return options
+
+
+class _ScaleLast(argparse.Action):
+    """Changes the strength of the last --lora."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        if not namespace.lora:
+            parser.error("--lora-scale comes after the --lora that it is for")
+        namespace.lora[-1] = (namespace.lora[-1][0], values)
 
 
 def _positive(text: str) -> int:

@@ -7,6 +7,8 @@ printed, and nothing is left behind when a step fails.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -19,6 +21,7 @@ from komt_convert.errors import SourceError
 from komt_convert.ggml import QUANTIZATION_VERSION, Tokenizer
 from komt_convert.gguf_file import parse_header
 from komt_convert.gguf_rules import first_problem
+from komt_convert.lora import merge
 from komt_convert.metadata import Metadata, flag, text, u32
 from komt_convert.output import refuse_full_disk, refuse_target, replacing
 from komt_convert.report import OnProgress, Report, peak_memory_bytes
@@ -36,6 +39,7 @@ def convert(
     out: str | os.PathLike[str],
     *,
     quant: str = "Q4_K_M",
+    adapters: Sequence[tuple[str | os.PathLike[str], float]] = (),
     chat_template: str | None = None,
     name: str | None = None,
     verify: bool = True,
@@ -45,7 +49,8 @@ def convert(
 ) -> Report:
     """Convert the checkpoint in the folder `source` to the GGUF file `out`.
 
-    `quant` names a file type of `recipes.FILE_TYPES`. `chat_template` is Jinja text, written in
+    `quant` names a file type of `recipes.FILE_TYPES`. `adapters` are folders of LoRA adapters and
+    how strongly each counts, 1.0 being as it was trained. `chat_template` is Jinja text, written in
     place of the tokenizer's own; `name` is written in place of what the model card says. `verify`
     compares samples of every tensor, and the token ids of a corpus, with the source; a file that
     fails never appears under its name. `force` replaces an existing `out`. `threads` defaults to
@@ -56,7 +61,7 @@ def convert(
     started = perf_counter()
     file_type, target = recipes.file_type(quant), Path(out)
     refuse_target(target, force=force)
-    checkpoint = open_checkpoint(Path(source))
+    checkpoint = with_adapters(open_checkpoint(Path(source)), adapters)
     architecture = arch.lookup(checkpoint.config)
     vocabulary = read_vocabulary(checkpoint.folder, architecture.n_rows)
     layout = plan_file(checkpoint, architecture, vocabulary, file_type, chat_template, name)
@@ -88,6 +93,16 @@ def convert(
         sha256=proof.sha256,
         warnings=vocabulary.warnings,
     )
+
+
+def with_adapters(
+    checkpoint: Checkpoint, adapters: Sequence[tuple[str | os.PathLike[str], float]]
+) -> Checkpoint:
+    """The checkpoint with its adapters merged as its rows are read."""
+    tensors = checkpoint.tensors
+    for folder, scale in adapters:
+        tensors = merge(tensors, Path(folder), scale)
+    return replace(checkpoint, tensors=tensors)
 
 
 def plan_file(

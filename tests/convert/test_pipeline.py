@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from checkpoints import write_llama_checkpoint
+from checkpoints import noise, write_llama_checkpoint, write_safetensors
 
 import komt_convert
 from komt_convert import convert, pipeline
@@ -120,6 +121,29 @@ def test_the_template_of_the_tokenizer_is_kept(checkpoint: Path, out: Path, tmp_
     metadata = check(out).metadata
     assert metadata["tokenizer.chat_template"] == "{{ bos_token }}"
     assert metadata["komt.tokenizer.legacy"] is False
+
+
+def test_adapters_are_merged_by_their_strength(checkpoint: Path, tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    module = "base_model.model.model.layers.1.mlp.down_proj"
+    a, b = noise((2, 512), 1), noise((256, 2), 2)
+    halves = {f"{module}.lora_A.weight": a, f"{module}.lora_B.weight": b}
+    write_safetensors(adapter / "adapter_model.safetensors", halves, "F32")
+    (adapter / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 8})
+    )
+
+    def down(*adapters: tuple[Path, float]) -> np.ndarray:
+        out = tmp_path / "out.gguf"
+        convert(checkpoint, out, quant="F32", adapters=adapters, force=True)
+        tensor = next(t for t in check(out).tensors if t.name == "blk.1.ffn_down.weight")
+        raw = out.read_bytes()[tensor.offset : tensor.offset + tensor.n_bytes]
+        return np.frombuffer(raw, np.float32).reshape(256, 512)
+
+    plain, once, both = down(), down((adapter, 1.0)), down((adapter, 0.5), (adapter, -1.5))
+    assert np.allclose(once - plain, 4 * b @ a, atol=1e-5)
+    assert np.allclose(both - plain, -4 * b @ a, atol=1e-5)
 
 
 @pytest.mark.parametrize("quant", ["Q4_K_M", "BF16"])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from checkpoints import write_llama_checkpoint
 
+from komt_convert.__main__ import parser
 from komt_convert.console import progress_bar, speaks_korean
 from komt_convert.gguf_file import check
 from komt_convert.report import Progress
@@ -75,6 +76,8 @@ def test_as_json(checkpoint: Path, tmp_path: Path) -> None:
     [
         (["-q", "Q5"], 1, "There is no quantization type 'Q5'; choose one of F32"),
         (["--template-file", "absent.jinja"], 1, "absent.jinja is not a readable text file"),
+        (["--lora", "absent"], 1, "absent"),
+        (["--lora-scale", "2"], 2, "comes after the --lora"),
         (["--threads", "0"], 2, "argument -t/--threads"),
         (["--threads", "many"], 2, "argument -t/--threads"),
         (["--quant", "F16"], 2, "unrecognized arguments"),
@@ -94,6 +97,12 @@ def test_errors_are_one_sentence_and_a_status(
 def test_help_in_both_languages() -> None:
     assert "folder of the checkpoint" in run("--help").stdout
     assert "체크포인트 폴더" in run("--help", locale="ko_KR").stdout
+
+
+def test_a_scale_is_that_of_the_adapter_before_it() -> None:
+    given = "in -o out --lora a --lora b --lora-scale 0.5 --lora c".split()
+    options = parser(korean=False).parse_args(given)
+    assert options.lora == [("a", 1.0), ("b", 0.5), ("c", 1.0)]
 
 
 @pytest.mark.parametrize(
