@@ -151,6 +151,8 @@ class _Job:
     file: RemoteFile
     on_progress: OnProgress
     wait: Wait
+    etag: str = ""
+    """Of the storage host's last answer; the next goes on only with the same."""
 
     def tell(self, stage: Stage, done: int) -> None:
         self.on_progress(Progress(stage, self.file.name, done, self.file.size))
@@ -165,6 +167,7 @@ class _Job:
                     partial.sync()
                     return
                 partial.restart()
+                self.etag = ""
         path.unlink()
         raise DownloadError(
             f"{self.hub.host} serves {self.file.name} of {self.repository.name} with other bytes "
@@ -176,11 +179,10 @@ class _Job:
     def _complete(self, partial: Partial) -> bool:
         """Try until all bytes are here; False when what is served is another file."""
         patience = Patience(self.wait)
-        etag = ""
         while not partial.is_whole:
             before = partial.size
             try:
-                etag = self._receive(partial, etag)
+                self._receive(partial)
             except Changed:
                 return False
             except Passing as failure:
@@ -190,9 +192,10 @@ class _Job:
                     raise unreachable(self.hub, self.repository.name, str(failure)) from failure
         return True
 
-    def _receive(self, partial: Partial, etag: str) -> str:
+    def _receive(self, partial: Partial) -> None:
         """One request: everything that it brings is written."""
-        with open_stream(self.hub, self.repository, self.file, partial.size, etag) as stream:
+        with open_stream(self.hub, self.repository, self.file, partial.size, self.etag) as stream:
+            self.etag = stream.etag
             if stream.start != partial.size:
                 partial.restart()
             for chunk in stream.chunks:
@@ -202,7 +205,6 @@ class _Job:
                 self.tell("download", partial.size)
         if not partial.is_whole:
             raise Passing("the connection ended early")
-        return stream.etag
 
 
 @contextmanager
