@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import UsageError
 from ..language import say
 from . import options
 from .base import KomtCommand
@@ -41,6 +42,25 @@ if TYPE_CHECKING:
         "F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q4_0.",
     ),
 )
+@click.option(
+    "--lora",
+    multiple=True,
+    metavar="PATH",
+    help=say(
+        "Merge the LoRA adapter in this folder (repeatable).",
+        "이 폴더의 LoRA 어댑터를 합칩니다(반복 가능).",
+    ),
+)
+@click.option(
+    "--lora-scale",
+    multiple=True,
+    type=float,
+    metavar="X",
+    help=say(
+        "How strongly each adapter counts, in the same order (default: 1).",
+        "어댑터마다 얼마나 세게 합칠지, 같은 순서로(기본: 1).",
+    ),
+)
 @options.template()
 @click.option(
     "--no-verify",
@@ -60,11 +80,13 @@ def command(source: str, output: str, **given: Any) -> None:
 
     name = given["template"]
     jinja = choose(name, None).jinja if name else None
+    adapters = _adapters(given["lora"], given["lora_scale"])
     with _progress(hidden=given["quiet"]) as progress:
         report = convert(
             source,
             output,
             quant=given["quantization"],
+            adapters=adapters,
             chat_template=jinja,
             verify=not given["no_verify"],
             force=given["force"],
@@ -83,6 +105,15 @@ def command(source: str, output: str, **given: Any) -> None:
                 f"The checkpoint carries no chat template; name one with --template ({names}).",
                 f"체크포인트에 대화 템플릿이 없습니다. --template으로 정하세요({names}).",
             )
+
+
+def _adapters(paths: Sequence[str], scales: Sequence[float]) -> list[tuple[str, float]]:
+    if scales and len(scales) != len(paths):
+        raise UsageError(
+            f"There are {len(paths)} --lora and {len(scales)} --lora-scale; give one for each.",
+            f"--lora는 {len(paths)}개, --lora-scale은 {len(scales)}개입니다. 짝을 맞추세요.",
+        )
+    return list(zip(paths, scales or [1.0] * len(paths), strict=True))
 
 
 @contextmanager
