@@ -1,10 +1,10 @@
 """A file that appears whole or not at all.
 
-`replacing` gives a temporary file beside the target, `.<name>.<process id>.partial`. What is written
-into it takes the target's place in one step when `commit` is called; otherwise it is removed, on
-errors and on Ctrl-C. A process that is killed leaves it behind, under a name that no program takes
-for a model, and the next one to write the same target clears it away. This module knows nothing of
-GGUF.
+`replacing` gives a temporary file beside the target, `.<name>.<process id>.partial`. What was
+written into it takes the target's place in one step when `commit` is called; otherwise it is
+removed, on errors and on Ctrl-C. A process that is killed leaves it behind, under a name that no
+program takes for a model, and the next one to write the same target clears it away. Nothing here
+knows GGUF.
 """
 
 from __future__ import annotations

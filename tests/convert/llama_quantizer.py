@@ -1,4 +1,4 @@
-"""llama.cpp's own quantizer, and small Llama files for it: what the tests of writing compare with."""
+"""llama.cpp's own quantizer, and small Llama files for it: what written files are compared with."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-
 from komt_convert.metadata import Metadata, f32, text, u32
 from komt_convert.tensors import Tensor, from_array
+from numpy.typing import NDArray
 
 Shapes = dict[str, tuple[int, ...]]
 

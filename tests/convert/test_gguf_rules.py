@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from checkpoints import write_llama_checkpoint
-
 from komt_convert import arch
 from komt_convert.checkpoint import open_checkpoint
 from komt_convert.errors import GGUFError

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from gguf import GGUFValueType
-
 from komt_convert.metadata import (
     Value,
     ValueType,

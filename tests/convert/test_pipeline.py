@@ -13,11 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import komt_convert
 import numpy as np
 import pytest
 from checkpoints import noise, write_llama_checkpoint, write_safetensors
-
-import komt_convert
 from komt_convert import convert, pipeline
 from komt_convert.errors import (
     ConvertError,
