@@ -129,7 +129,8 @@ class Engine:
     """Runs requests on one context, several at once, in a thread of its own.
 
     `deterministic` evaluates each request as if it were alone on a fresh context: one slot, no
-    prefix reused, always the same batches. `make_sampler(sampling, prompt)` runs in the worker.
+    prefix reused, always the same batches. `make_sampler(sampling, prompt)` runs in the worker,
+    and so does `on_end`, last of all, when the context is freed.
     """
 
     def __init__(
@@ -138,8 +139,9 @@ class Engine:
         make_sampler: Callable[[Sampling, Sequence[int]], Chooser],
         *,
         deterministic: bool = False,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        self._backend, self._make_sampler = backend, make_sampler
+        self._backend, self._make_sampler, self._on_end = backend, make_sampler, on_end
         self._scheduler = Scheduler(
             backend.n_slots,
             backend.n_batch,
@@ -216,6 +218,7 @@ class Engine:
             self._fail(_unexpected(error))
         finally:
             self._backend.close()
+            self._on_end()
 
     def _take_commands(self) -> bool:
         """Wait until there is work; False when it is time to go."""

@@ -47,7 +47,8 @@ class Model:
         self.n_ctx = n_ctx
         self.notes: tuple[Note, ...] = ()
         self._native, self._engine, self._template_name = native, engine, template
-        self._close = weakref.finalize(self, _close, engine, native)
+        # Also when the model is forgotten, or the interpreter ends.
+        self._close = weakref.finalize(self, engine.close)
 
     @classmethod
     def load(
@@ -96,6 +97,7 @@ class Model:
             context,
             lambda sampling, prompt: llama.Sampler(native, sampling, prompt),
             deterministic=deterministic,
+            on_end=native.close,
         )
         model = cls(native, engine, n_ctx=n_ctx, template=template)
         model.notes = notes
@@ -268,9 +270,3 @@ class Model:
     def _events(self, ask: Ask) -> Iterator[Event]:
         """A generator of this object's own, so that a model lives as long as its answers do."""
         yield from events(self._engine, ask, self._native.piece)
-
-
-def _close(engine: Engine, native: NativeModel) -> None:
-    """Also run when a model is forgotten, or the interpreter ends; must not know the model."""
-    engine.close()
-    native.close()

@@ -36,6 +36,7 @@ def chunked(draw: st.DrawFn, raw: st.SearchStrategy[bytes]) -> list[bytes]:
 @given(chunked(TEXTS.map(str.encode)), STOPS)
 @example([b"\xed", b"\x95", b"\x9c"], ["한"])
 @example([b"abab", b"a"], ["aba", "b한"])
+@example([b"aabb"], ["aabb", "ab"])
 def test_deltas_are_the_text_cut_at_the_first_stop(chunks: list[bytes], stops: list[str]) -> None:
     text = b"".join(chunks).decode()
     assert "".join(deltas(chunks, stops)) == cut_at_first_stop(text, stops)

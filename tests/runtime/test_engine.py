@@ -195,6 +195,7 @@ class ScriptedContext:
     def __init__(self, n_slots: int = 1, n_ctx: int = 64) -> None:
         self.n_slots, self.n_ctx, self.n_batch = n_slots, n_ctx, 32
         self.batches: list[Any] = []
+        self.kept: list[tuple[int, int]] = []
         self.is_closed = False
         self.aborted = threading.Event()
         self.can_cut = True
@@ -208,6 +209,7 @@ class ScriptedContext:
         return 7
 
     def keep(self, sequence: int, n_tokens: int) -> bool:
+        self.kept.append((sequence, n_tokens))
         return self.can_cut or n_tokens == 0
 
     def copy(self, source: int, target: int) -> None:
@@ -268,9 +270,11 @@ def test_a_full_memory_ends_the_youngest_and_the_others_go_on() -> None:
     engine = scripted(context)
     old, young = ask(engine, [1, 2, 3], 10), ask(engine, [4, 5], 10)
     both_there.set()
+    # The batch that found no room is to be cut off again, whatever of it is there.
     assert len(list(old)) == 10 and len(list(young)) < 10
     assert young.outcome and young.outcome.reason == "context"
     engine.close()
+    assert [(slot, start) for slot, start, _ in context.batches[3]] == context.kept[-2:]
 
 
 def test_cancelling_a_prompt_that_is_being_read_aborts_the_evaluation() -> None:

@@ -188,6 +188,20 @@ def test_a_long_prompt_does_not_hold_up_a_short_one() -> None:
     assert short.is_prompt_done and not long.is_prompt_done
 
 
+def test_the_budget_is_used_up_and_shared_evenly() -> None:
+    scheduler = Scheduler(4, 33)
+    memory = Memory(scheduler)
+    answering = Task.of([5])
+    scheduler.add(answering)
+    step(scheduler, memory)
+    answering.tokens.append(6)
+    for start in (1000, 2000, 3000):
+        scheduler.add(Task.of(range(start, start + 100)))
+    sizes = [chunk.stop - chunk.start for chunk in step(scheduler, memory)]
+    assert len(sizes) == 4 and sum(sizes) == 33
+    assert sizes[0] == 1 and max(sizes[1:]) - min(sizes[1:]) <= 1
+
+
 def test_the_slot_used_longest_ago_is_overwritten() -> None:
     scheduler = Scheduler(2, 64)
     memory = Memory(scheduler)
