@@ -69,7 +69,7 @@ def parse(text: str) -> Reference:
         return _in_hub(inside, text)
     if _is_path(text):
         return Reference("path", text)
-    if "/" in text:
+    if "/" in text.partition("@")[0]:
         return _in_hub(text, text)
     return _named(text)
 

@@ -174,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.log.append(request)
         return request
 
-    def answer(self, status: int, body: bytes = b"", headers: Mapping[str, str] = {}) -> None:  # noqa: B006
+    def answer(self, status: int, body: bytes = b"", headers: Mapping[str, str] = {}) -> None:
         self.hub.log[-1].status = status
         self.send_response(status)
         for name, value in headers.items():
