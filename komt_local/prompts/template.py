@@ -24,6 +24,6 @@ class Template:
     single_turn: bool = False
     system_slot: bool = True
     context_slot: bool = False
-    sampling: Mapping[str, float] = field(default_factory=dict)
+    sampling: Mapping[str, float] = field(default_factory=dict, hash=False)
     source: str = ""
     confirmed: bool = True
