@@ -1,30 +1,22 @@
-"""The worker: one thread that owns the context and runs every request in it.
-
-    submit(tokens, ...) -> Request        iterate it for token ids; then `outcome` says why it ended
-
-It speaks token ids, never text. Callers and the worker meet in two places only: an inbox of
-commands under one condition, and a queue of tokens per request.
-"""
+"""The worker: one thread that owns the context and runs every request in it."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from .errors import Closed, ContextOverflow, EngineError, KomtError, UsageError
-from .scheduler import Chunk, Placement, Scheduler, Task
-from .types import FinishReason, Sampling, Timings
+from ..errors import Closed, ContextOverflow, EngineError, KomtError, UsageError
+from ..scheduler import Chunk, Placement, Scheduler, Task
+from ..types import FinishReason, Sampling
+from .request import Chooser, Outcome, Request
 
 _STALL_SECONDS = 0.1
 """About how long a part of a prompt may keep answers waiting that are under way."""
 _STEP_SECONDS = 1.0
 """About how long a part of a prompt may keep those waiting who arrive meanwhile."""
 _SMALLEST_PART = 16
-_WAKE_SECONDS = 0.5  # on Windows only a wait that times out lets Ctrl-C through
 
 NO_SLOT = 1  # what `decode` returns when the memory is full
 
@@ -44,85 +36,6 @@ class Backend(Protocol):
     def abort(self) -> None: ...
     def resume(self) -> None: ...
     def close(self) -> None: ...
-
-
-class Chooser(Protocol):
-    """A sampler; freed by the worker."""
-
-    def close(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a request ended. `n_generated` counts the end token too, if there was one."""
-
-    reason: FinishReason
-    n_prompt: int
-    n_cached: int
-    n_generated: int
-    timings: Timings
-
-
-class Request:
-    """One answer being made: iterate for its token ids, `cancel` to stop it.
-
-    `outcome` is there when the iteration is over. Iterating raises EngineError if the engine
-    fails; from one thread only.
-    """
-
-    def __init__(
-        self,
-        task: Task,
-        sampling: Sampling,
-        max_tokens: int | None,
-        ends: frozenset[int],
-        on_cancel: Callable[[Request], None],
-    ) -> None:
-        self.task, self.sampling, self.max_tokens, self.ends = task, sampling, max_tokens, ends
-        self.outcome: Outcome | None = None
-        self.sampler: Chooser | None = None
-        self.n_generated = 0
-        self.submitted = time.perf_counter()
-        self.admitted = self.first_token = 0.0
-        self._results: SimpleQueue[int | Outcome | KomtError] = SimpleQueue()
-        self._on_cancel = on_cancel
-
-    def __iter__(self) -> Iterator[int]:
-        while True:
-            result = self._next()
-            if isinstance(result, int):
-                yield result
-            elif isinstance(result, Outcome):
-                self.outcome = result
-                return
-            else:
-                raise result
-
-    def _next(self) -> int | Outcome | KomtError:
-        while True:
-            try:
-                return self._results.get(timeout=_WAKE_SECONDS)
-            except Empty:
-                continue
-
-    def put(self, token: int) -> None:
-        self._results.put(token)
-
-    def end(self, result: Outcome | KomtError) -> None:
-        """By the worker, whose samplers are."""
-        if self.sampler:
-            self.sampler.close()
-        self._results.put(result)
-
-    def cancel(self) -> None:
-        """End the request within one step; harmless if it is over."""
-        self._on_cancel(self)
-
-    def timings(self) -> Timings:
-        now = time.perf_counter()
-        admitted = self.admitted or now
-        first_token = self.first_token or now
-        return Timings(admitted - self.submitted, first_token - admitted, now - first_token)
 
 
 class Engine:
