@@ -41,8 +41,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("Measure prompt and generation speed.", "프롬프트와 생성 속도를 잽니다."),
 }
 
-# A command whose name no module can have.
-_KEYWORDS = {"import": "import_"}
+# Commands whose names no module here can have: a keyword, and what would hide the built-in.
+_MODULES = {"import": "import_", "list": "list_"}
 
 
 class _LazyGroup(KomtGroup):
@@ -52,7 +52,7 @@ class _LazyGroup(KomtGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = _KEYWORDS.get(cmd_name, cmd_name)
+        module = _MODULES.get(cmd_name, cmd_name)
         command = import_module(f".{module}", __name__).command
         assert isinstance(command, KomtCommand)
         return command

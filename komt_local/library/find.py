@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from ..errors import ModelNotFound, UsageError
 from ..references import Reference, parse
@@ -40,7 +41,7 @@ def resolve_text(text: str) -> Path:
         return embedded()
     reference = expand(text)
     if reference.kind == "path":
-        raise _no_file(reference.name)
+        return existing_file(reference.name) or _no_file(reference.name)
     found = _recorded(reference) or _of_catalogue(reference) or _cached(reference)
     if found is None:
         raise _not_here(reference)
@@ -81,8 +82,8 @@ def expand(text: str) -> Reference:
     return reference
 
 
-def _no_file(path: str) -> ModelNotFound:
-    return ModelNotFound(
+def _no_file(path: str) -> NoReturn:
+    raise ModelNotFound(
         f"There is no model file {path!r}; give the path of a GGUF file, "
         "or make one with `komt-local convert`.",
         f"모델 파일 {path!r}이(가) 없습니다. GGUF 파일의 경로를 주거나 "

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..errors import UsageError
 from ..references import is_name
 from . import records
-from .find import EMBEDDED_NAME, expand
+from .find import EMBEDDED_NAME, existing_file, expand
 
 
 def set_alias(name: str, target: str) -> None:
@@ -40,7 +40,8 @@ def set_default(target: str | None) -> None:
 
 def _lasting(target: str) -> str:
     """A reference as it is, a path as an absolute one, so that it holds in every folder."""
-    path = Path(target).expanduser()
-    if path.is_file():
+    if path := existing_file(target):
         return str(path.absolute())
-    return str(expand(target))
+    reference = expand(target)
+    is_path = reference.kind == "path"
+    return str(Path(reference.name).absolute()) if is_path else str(reference)
