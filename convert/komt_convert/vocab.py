@@ -1,14 +1,15 @@
 """The vocabulary of a checkpoint: its tokenizer files as GGUF metadata, and the reference for ids.
 
 Where there is a tokenizer.model, it gives pieces, scores and types, and sentencepiece is the
-reference; else tokenizer.json is both. Added tokens, padding and special ids are put on top, as
-llama.cpp's own converter does. Whether the result tokenizes alike is shown by `tokens`.
+reference; else, or where tokenizer.json has more tokens, tokenizer.json is both. Added tokens,
+padding and special ids are put on top, as llama.cpp's own converter does. Whether the result
+tokenizes alike is shown by `tokens`.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,9 +107,9 @@ def read_vocabulary(folder: Path, n_rows: int) -> Vocabulary:
 
 def _read(folder: Path, n_rows: int) -> Vocabulary:
     settings = read_json(folder / "tokenizer_config.json")
-    base = _read_base(folder, settings)
-    tokens, warnings = _token_table(base, settings, n_rows)
     fast = read_json(folder / "tokenizer.json")
+    base = _read_base(folder, settings, fast)
+    tokens, warnings = _token_table(base, settings, n_rows)
     ends = added_at_the_ends(fast.get("post_processor"), settings)
     return Vocabulary(
         model=base.model,
@@ -128,12 +129,15 @@ def _read(folder: Path, n_rows: int) -> Vocabulary:
     )
 
 
-def _read_base(folder: Path, settings: Mapping[str, Any]) -> Base:
-    if (folder / "tokenizer.model").is_file():
-        added = _added_tokens(read_json(folder / "added_tokens.json"), settings)
-        prefix = settings.get("add_prefix_space")
-        return read_sentencepiece(folder / "tokenizer.model", added, space_prefix=prefix)
-    if (folder / "tokenizer.json").is_file():
+def _read_base(folder: Path, settings: Mapping[str, Any], fast: Mapping[str, Any]) -> Base:
+    path = folder / "tokenizer.model"
+    if path.is_file():
+        listed = read_json(folder / "added_tokens.json")
+        added = _added_tokens(listed, fast.get("added_tokens", []), settings)
+        base = read_sentencepiece(path, added, space_prefix=settings.get("add_prefix_space"))
+        if len(fast.get("model", {}).get("vocab", ())) <= len(base.tokens):
+            return base  # else the vocabulary was extended, and this is what it was before
+    if fast:
         return read_tokenizer_json(folder / "tokenizer.json")
     raise SourceError(
         f"{folder} has neither tokenizer.model nor tokenizer.json; copy the tokenizer of the model "
@@ -146,13 +150,15 @@ def _read_base(folder: Path, settings: Mapping[str, Any]) -> Base:
 # --- tokens by id --------------------------------------------------------------------------------
 
 
-def _added_tokens(listed: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[Added]:
-    """added_tokens.json first, then tokenizer_config.json, which knows more and overrules it."""
-    decoder = settings.get("added_tokens_decoder", {})
-    described = {int(i): entry for i, entry in decoder.items()}
-    for token, i in listed.items():
-        if i not in described:
-            yield Added(int(i), token, looks_special(token))
+def _added_tokens(
+    listed: Mapping[str, int], fast: Iterable[Mapping[str, Any]], settings: Mapping[str, Any]
+) -> Iterator[Added]:
+    """Of added_tokens.json, tokenizer.json and tokenizer_config.json; the later knows better."""
+    described: dict[int, Mapping[str, Any]] = {
+        **{int(i): {"content": token} for token, i in listed.items()},
+        **{int(entry["id"]): entry for entry in fast},
+        **{int(i): entry for i, entry in settings.get("added_tokens_decoder", {}).items()},
+    }
     for i, entry in described.items():
         token = entry["content"]
         yield Added(i, token, bool(entry.get("special")) or looks_special(token))
@@ -182,7 +188,7 @@ def _token_table(
     padding = (Token(f"[PAD{i}]", TokenType.UNUSED, PADDING_SCORE) for i in range(n_rows))
     tokens = base.tokens + list(padding)[len(base.tokens) :]
     warnings = []
-    for added in base.added or _added_tokens({}, settings):
+    for added in base.added or _added_tokens({}, (), settings):
         if not 0 <= added.id < n_rows:
             warnings.append(_out_of_range(added, n_rows))
             continue

@@ -90,6 +90,22 @@ def test_added_tokens_of_both_files(tmp_path: Path) -> None:
     assert not vocabulary.warnings
 
 
+def test_an_extended_tokenizer_json_counts_before_the_model_that_it_extends(
+    tmp_path: Path,
+) -> None:
+    """Such checkpoints often still hold the tokenizer.model of the model that they began with."""
+    write_tokenizer(tmp_path, "spm")
+    write_json(tmp_path / "tokenizer.json", metaspace_json(llama_pieces()))
+    assert read_vocabulary(tmp_path, 1026).tokens[1024].text == "[PAD1024]"
+    tokenizer = metaspace_json(llama_pieces())
+    tokenizer["model"]["vocab"] = {**tokenizer["model"]["vocab"], "하세": 1024, "하세요": 1025}
+    tokenizer["model"]["merges"] += ["하 세", "하세 요"]
+    write_json(tmp_path / "tokenizer.json", tokenizer)
+    vocabulary = read_vocabulary(tmp_path, 1026)
+    assert vocabulary.tokens[1025].text == "하세요"
+    assert vocabulary.encode("안녕하세요")[-1] == 1025
+
+
 def test_an_added_token_without_a_row_is_left_out_with_a_warning(tmp_path: Path) -> None:
     write_json(tmp_path / "added_tokens.json", {"<pad>": 1024})
     vocabulary = spm(tmp_path)
