@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from checkpoints import noise, write_json, write_llama_checkpoint, write_safetensors
+from komt_convert import convert
 from komt_convert.checkpoint import open_checkpoint
 from komt_convert.errors import SourceError, UnsupportedError
 from komt_convert.lora import merge
@@ -120,6 +121,21 @@ def test_two_adapters_add_up(base: dict[str, Tensor], tmp_path: Path) -> None:
     both = merge(merge(base, one), two, -1.0)[f"{Q}.weight"]
     expected = values(base[f"{Q}.weight"]) + 4 * product(pair(Q), Q) - 2 * product(pair(Q, 8), Q)
     np.testing.assert_allclose(values(both), expected, rtol=0, atol=1e-5)
+
+
+def test_a_file_holds_the_merged_weights(tmp_path: Path) -> None:
+    """The same bytes as from a checkpoint that was merged before, in float32."""
+    size = {"n_layers": 1, "intermediate_size": 384}
+    source = write_llama_checkpoint(tmp_path / "model", dtype="BF16", **size)
+    adapter = write_adapter(tmp_path / "adapter", pair(Q) | pair(DOWN))
+    tensors = merge(open_checkpoint(source).tensors, adapter, 0.5)
+    whole = {name: t.read(0, t.n_rows).reshape(t.shape) for name, t in tensors.items()}
+    other = write_llama_checkpoint(tmp_path / "merged" / "model", dtype="F32", **size)
+    write_safetensors(other / "model.safetensors", whole, "F32")
+    out = tmp_path / "a.gguf", tmp_path / "b.gguf"
+    convert(source, out[0], quant="Q4_K_M", adapters=[(adapter, 0.5)])
+    convert(other, out[1], quant="Q4_K_M")
+    assert out[0].read_bytes() == out[1].read_bytes()
 
 
 @pytest.mark.parametrize("dtype", ["F16", "BF16"])
