@@ -59,7 +59,6 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_gguf(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`tiny_checkpoint` as an F16 file with the komt template."""
     from komt_convert import convert
-
     from komt_local.prompts import PRESETS
 
     out = tmp_path_factory.mktemp("gguf") / "tiny.gguf"

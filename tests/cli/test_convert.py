@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
+
 from checkpoints import noise, write_json, write_llama_checkpoint, write_safetensors
 from komt_convert.gguf_file import read_header
-
 from komt_local.cli import run
 from komt_local.prompts import PRESETS
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+
 from komt_convert.metadata import Metadata, f32, text, u32
 from komt_convert.tensors import Tensor, from_array
-from numpy.typing import NDArray
 
 Shapes = dict[str, tuple[int, ...]]
 

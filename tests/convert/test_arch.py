@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from checkpoints import llama_weights, noise, write_llama_checkpoint, write_weights
 from komt_convert.arch import MODULES, lookup
 from komt_convert.checkpoint import open_checkpoint, read_json

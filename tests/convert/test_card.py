@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from checkpoints import write_json
 from komt_convert.card import describe
 

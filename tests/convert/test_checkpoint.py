@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from checkpoints import write_json, write_llama_checkpoint, write_safetensors
 from komt_convert.checkpoint import open_checkpoint, read_json
 from komt_convert.errors import SourceError, UnsupportedError

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
 from komt_convert import ggml
 from komt_convert.errors import GGUFError
 from komt_convert.recipes import FILE_TYPES

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from komt_convert import gguf_file
 from komt_convert.errors import GGUFError
 from komt_convert.gguf_file import check, read_header

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from checkpoints import write_llama_checkpoint
 from komt_convert import arch
 from komt_convert.checkpoint import open_checkpoint

@@ -12,6 +12,7 @@ from typing import Any
 
 import gguf
 import pytest
+
 from checkpoints import GOLDEN, VOCABULARIES, write_golden_checkpoint
 from komt_convert import convert
 

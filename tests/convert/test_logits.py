@@ -9,9 +9,10 @@ from typing import Any
 import llama_cpp
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from checkpoints import write_llama_checkpoint
 from komt_convert import convert
-from numpy.typing import NDArray
 
 N_TOKENS = 200
 SMALL = {"n_layers": 2, "hidden_size": 128, "intermediate_size": 192, "dtype": "BF16"}

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from checkpoints import noise, write_json, write_llama_checkpoint, write_safetensors
 from komt_convert import convert
 from komt_convert.checkpoint import open_checkpoint
 from komt_convert.errors import SourceError, UnsupportedError
 from komt_convert.lora import merge
 from komt_convert.tensors import Tensor
-from numpy.typing import NDArray
 
 PREFIX = "base_model.model."
 Q, DOWN = "model.layers.0.self_attn.q_proj", "model.layers.0.mlp.down_proj"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from gguf import GGUFValueType
+
 from komt_convert.metadata import (
     Value,
     ValueType,

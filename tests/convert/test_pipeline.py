@@ -13,9 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import komt_convert
 import numpy as np
 import pytest
+
+import komt_convert
 from checkpoints import noise, write_llama_checkpoint, write_safetensors
 from komt_convert import convert, pipeline
 from komt_convert.errors import (

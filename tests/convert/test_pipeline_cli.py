@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from checkpoints import write_llama_checkpoint
 from komt_convert.__main__ import parser
 from komt_convert.console import progress_bar, speaks_korean

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from llama_quantizer import Shapes, Sizes, llama_metadata, llama_quantize, llama_shapes
+
 from komt_convert.errors import QuantizationError
 from komt_convert.recipes import (
     FILE_TYPES,
@@ -19,7 +21,6 @@ from komt_convert.recipes import (
 from komt_convert.tensor_types import BY_NAME
 from komt_convert.tensors import Tensor
 from komt_convert.writer import plan
-from llama_quantizer import Shapes, Sizes, llama_metadata, llama_quantize, llama_shapes
 
 MODELS = {
     "7B": Sizes(32, 4096, 11008, 32, 32, 32000),

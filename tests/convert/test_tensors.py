@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checkpoints import noise, write_safetensors
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from checkpoints import noise, write_safetensors
 from komt_convert.errors import SourceError, UnsupportedError
 from komt_convert.tensors import from_array, permute_rows, read_safetensors, to_float32
-from safetensors.torch import load_file, save_file
 
 
 @pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])

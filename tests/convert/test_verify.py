@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
 from komt_convert import ggml, verify, writer
 from komt_convert.errors import ConvertError, VerificationError
 from komt_convert.metadata import text

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from checkpoints import (
     Pieces,
     added_token,
@@ -18,8 +21,6 @@ from checkpoints import (
     write_json,
     write_tokenizer,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from komt_convert.errors import SourceError, UnsupportedError
 from komt_convert.vocab import Vocabulary, read_vocabulary
 from komt_convert.vocab_sentencepiece import parse_model

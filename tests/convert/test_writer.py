@@ -11,6 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from llama_quantizer import (
+    Sizes,
+    llama_metadata,
+    llama_quantize,
+    llama_shapes,
+    random_tensors,
+    random_values,
+)
+
 from komt_convert import writer
 from komt_convert.errors import ConvertError, QuantizationError, SourceError
 from komt_convert.gguf_file import check
@@ -20,14 +29,6 @@ from komt_convert.recipes import FILE_TYPES, Model, choose_types
 from komt_convert.report import Progress
 from komt_convert.tensors import FloatArray, Tensor, from_array
 from komt_convert.writer import plan, write
-from llama_quantizer import (
-    Sizes,
-    llama_metadata,
-    llama_quantize,
-    llama_shapes,
-    random_tensors,
-    random_values,
-)
 
 SIZES = Sizes(layers=8, width=256, ffn=256, heads=8, kv_heads=2, vocab=96)
 MODEL = Model("llama", SIZES.layers, SIZES.heads, SIZES.kv_heads)

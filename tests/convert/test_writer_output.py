@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from komt_convert.errors import OutputError
 from komt_convert.output import refuse_full_disk, refuse_target, replacing
 

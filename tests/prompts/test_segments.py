@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from komt_convert.ggml import Tokenizer
 from komt_convert.gguf_file import read_header
-
 from komt_local.prompts import Segment, encode
 
 VOCABULARIES = Path(__file__).parent.parent / "vocab"
