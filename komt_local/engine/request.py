@@ -54,7 +54,7 @@ class Request:
         self.submitted = time.perf_counter()
         self.admitted = self.first_token = 0.0
         self._results: SimpleQueue[int | Outcome | KomtError] = SimpleQueue()
-        self._on_cancel = on_cancel
+        self._on_cancel, self._is_over = on_cancel, False
 
     def __iter__(self) -> Iterator[int]:
         while True:
@@ -79,13 +79,15 @@ class Request:
 
     def end(self, result: Outcome | KomtError) -> None:
         """By the worker, whose samplers are."""
+        self._is_over = True
         if self.sampler:
             self.sampler.close()
         self._results.put(result)
 
     def cancel(self) -> None:
         """End the request within one step; harmless if it is over."""
-        self._on_cancel(self)
+        if not self._is_over:
+            self._on_cancel(self)
 
     def timings(self) -> Timings:
         now = time.perf_counter()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EngineError
-from .library import complaint, logging, native
+from .library import complaint, ggml_function, logging, native
 from .loaded import NativeModel
 from .sampler import Sampler
 
@@ -50,8 +50,8 @@ class Context:
         self.n_ctx, self.n_slots, self.n_batch = n_ctx, n_slots, n_batch
         self._library, self._n_vocab = native(), model.n_vocab
         params = self._params(threads, exact)
-        with logging():
-            self._context = self._library.llama_init_from_model(model.pointer, params)
+        with logging(), model.open() as pointer:
+            self._context = self._library.llama_init_from_model(pointer, params)
             if not self._context:
                 raise _no_context(n_ctx, complaint())
         self._memory = self._library.llama_get_memory(self._context)
@@ -192,16 +192,13 @@ class _AbortFlag:
     _TENSOR_BYTES = 512  # more than sizeof(struct ggml_tensor)
 
     def __init__(self, library: ModuleType, context: Any) -> None:
-        from llama_cpp._ggml import libggml
-
         self._tensor = ctypes.create_string_buffer(self._TENSOR_BYTES)
         address = ctypes.addressof(self._tensor) + self._FIRST_DIMENSION
         self._dimensions = (ctypes.c_int64 * 4).from_address(address)
         self._dimensions[:] = [1, 1, 1, 1]
-        callback = ctypes.cast(libggml.ggml_is_empty, library.ggml_abort_callback)
+        self._callback = ctypes.cast(ggml_function("ggml_is_empty"), library.ggml_abort_callback)
         data = ctypes.cast(self._tensor, ctypes.c_void_p)
-        library.llama_set_abort_callback(context, callback, data)
-        self._callback = callback
+        library.llama_set_abort_callback(context, self._callback, data)
 
     def set(self, aborting: bool) -> None:
         self._dimensions[0] = 0 if aborting else 1

@@ -36,6 +36,17 @@ def native() -> ModuleType:
     return library
 
 
+def ggml_function(name: str) -> Any:
+    """A function of ggml's that the binding leaves out."""
+    from llama_cpp import _ggml
+
+    if hasattr(_ggml.libggml, name):
+        return getattr(_ggml.libggml, name)
+    # Windows looks no further than the library itself; the others find what it is linked to.
+    load = _ggml.ctypes_ext.load_shared_library
+    return getattr(load("ggml-base", _ggml.libggml_base_path), name)
+
+
 def _unusable(why: str) -> EngineError:
     install = f"pip install --force-reinstall llama-cpp-python=={PINNED_VERSION}"
     return EngineError(

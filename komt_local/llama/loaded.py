@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -78,64 +79,66 @@ class NativeModel:
         self.n_ctx_train: int = library.llama_model_n_ctx_train(pointer)
         self.size: int = library.llama_model_size(pointer)
         self.n_params: int = library.llama_model_n_params(pointer)
-        self.bos_token: int | None = self._token("bos")
-        self.eos: int | None = self._token("eos")
+        self.bos_token = self._token("bos")
+        self.eos = self._token("eos")
+        self.bos = self.bos_token if library.llama_vocab_get_add_bos(self._vocab) else None
+        """The token that the file wants in front of every prompt, None when it wants none."""
         self.is_sentencepiece: bool = library.llama_vocab_type(self._vocab) == 1
 
-    @property
-    def pointer(self) -> Any:
-        """The model in C; raises Closed afterwards."""
-        if self._pointer is None:
-            raise Closed
-        return self._pointer
+    def _token(self, name: str) -> int | None:
+        token = int(getattr(self._library, f"llama_vocab_{name}")(self._vocab))
+        return token if 0 <= token < self.n_vocab else None
+
+    @contextmanager
+    def open(self) -> Iterator[Any]:
+        """The model in C, which nobody frees meanwhile. Raises Closed when it is freed already."""
+        with self._lock:
+            if self._pointer is None:
+                raise Closed
+            yield self._pointer
+
+    def close(self) -> None:
+        """Free the weights; every context of this model must be closed before."""
+        with self._lock:
+            if self._pointer is not None:
+                self._library.llama_model_free(self._pointer)
+                self._pointer = None
 
     @cached_property
     def dimensions(self) -> Dimensions:
         library = self._library
-        with self._lock:
+        with self.open() as pointer:
             return Dimensions(
-                library.llama_model_n_layer(self.pointer),
-                library.llama_model_n_embd(self.pointer),
-                library.llama_model_n_head(self.pointer),
-                library.llama_model_n_head_kv(self.pointer),
+                library.llama_model_n_layer(pointer),
+                library.llama_model_n_embd(pointer),
+                library.llama_model_n_head(pointer),
+                library.llama_model_n_head_kv(pointer),
             )
-
-    @property
-    def bos(self) -> int | None:
-        """The token that the file wants in front of every prompt, None when it wants none."""
-        return self.bos_token if self._library.llama_vocab_get_add_bos(self._vocab) else None
 
     @cached_property
     def control_tokens(self) -> Mapping[str, int]:
         """Every control token by its text."""
         is_control = self._library.llama_vocab_is_control
-        with self._lock:
-            self.pointer  # noqa: B018  (raises when closed)
+        with self.open():
             ids = [token for token in range(self.n_vocab) if is_control(self._vocab, token)]
-            return {self.token_text(token): token for token in ids}
+        return {self.token_text(token): token for token in ids}
 
     @cached_property
     def end_tokens(self) -> frozenset[int]:
         """Every token after which the file says that an answer is over."""
         is_end = self._library.llama_vocab_is_eog
-        with self._lock:
-            self.pointer  # noqa: B018
+        with self.open():
             return frozenset(t for t in range(self.n_vocab) if is_end(self._vocab, t))
 
     @cached_property
     def metadata(self) -> Mapping[str, str]:
         """The scalars and texts of the file's metadata, as llama.cpp spells them."""
         library = self._library
-        with self._lock:
-            pointer = self.pointer
-            key, value = (
-                library.llama_model_meta_key_by_index,
-                library.llama_model_meta_val_str_by_index,
-            )
-            return {
-                _string(key, pointer, index): _string(value, pointer, index)
-                for index in range(library.llama_model_meta_count(pointer))
-            }
+        key = library.llama_model_meta_key_by_index
+        value = library.llama_model_meta_val_str_by_index
+        with self.open() as pointer:
+            indices = range(library.llama_model_meta_count(pointer))
+            return {_string(key, pointer, i): _string(value, pointer, i) for i in indices}
 
     @property
     def chat_template(self) -> str | None:
@@ -149,14 +152,15 @@ class NativeModel:
     @cached_property
     def description(self) -> str:
         """Architecture, size and type in llama.cpp's words: `llama 7B Q4_K - Medium`."""
-        with self._lock:
-            return _string(self._library.llama_model_desc, self.pointer)
+        with self.open() as pointer:
+            return _string(self._library.llama_model_desc, pointer)
 
     def token_text(self, token: int) -> str:
         """The text under which a token stands in the vocabulary."""
-        return bytes(self._library.llama_vocab_get_text(self._vocab, token)).decode(
-            "utf-8", "replace"
-        )
+        self._check(token)
+        with self.open():
+            text: bytes = self._library.llama_vocab_get_text(self._vocab, token)
+        return text.decode("utf-8", "replace")
 
     def tokenize(self, text: str, parse_special: bool = False) -> list[int]:
         """Token ids of a text, never with BOS; control tokens in it only with `parse_special`."""
@@ -167,8 +171,7 @@ class NativeModel:
                 f"The text has a broken character at position {error.start}; give valid Unicode.",
                 f"글의 {error.start}번째 위치에 깨진 문자가 있습니다. 올바른 유니코드로 주세요.",
             ) from None
-        with self._lock:
-            self.pointer  # noqa: B018
+        with self.open():
             tokens = np.empty(len(raw) + 16, np.int32)
             found = self._tokenize(raw, tokens, parse_special)
             if found < 0:
@@ -185,18 +188,13 @@ class NativeModel:
         """The bytes of a token; those of a control token are empty without `special`."""
         known = self._pieces.get((token, special))
         if known is None:
+            self._check(token)
             known = self._pieces[token, special] = self._read_piece(token, special)
         return known
 
     def _read_piece(self, token: int, special: bool) -> bytes:
-        if not 0 <= token < self.n_vocab:
-            raise UsageError(
-                f"There is no token {token}; the vocabulary has {self.n_vocab:,}.",
-                f"{token}번 토큰은 없습니다. 어휘는 {self.n_vocab:,}개입니다.",
-            )
         convert = self._library.llama_token_to_piece
-        with self._lock:
-            self.pointer  # noqa: B018
+        with self.open():
             buffer = ctypes.create_string_buffer(64)
             length = convert(self._vocab, token, buffer, len(buffer), 0, special)
             if length < 0:
@@ -204,16 +202,12 @@ class NativeModel:
                 length = convert(self._vocab, token, buffer, len(buffer), 0, special)
         return buffer.raw[:length]
 
-    def _token(self, name: str) -> int | None:
-        token = int(getattr(self._library, f"llama_vocab_{name}")(self._vocab))
-        return token if 0 <= token < self.n_vocab else None
-
-    def close(self) -> None:
-        """Free the weights; every context of this model must be closed before."""
-        with self._lock:
-            if self._pointer is not None:
-                self._library.llama_model_free(self._pointer)
-                self._pointer = None
+    def _check(self, token: int) -> None:
+        if not 0 <= token < self.n_vocab:
+            raise UsageError(
+                f"There is no token {token}; the vocabulary has {self.n_vocab:,}.",
+                f"{token}번 토큰은 없습니다. 어휘는 {self.n_vocab:,}개입니다.",
+            )
 
 
 def _string(read: Any, *arguments: Any) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from math import isfinite
 from typing import TYPE_CHECKING, Any, get_args
 
 from ..detokenize import TextStream
@@ -61,12 +60,12 @@ def _message(message: Any) -> Message:
 
 
 _RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "temperature": (lambda x: x >= 0, ">= 0"),
-    "top_k": (lambda x: x >= 0, ">= 0"),
+    "temperature": (lambda x: 0 <= x <= 100, ">= 0, <= 100"),
+    "top_k": (lambda x: 0 <= x < 2**31, ">= 0"),
     "top_p": (lambda x: 0 < x <= 1, "> 0, <= 1"),
     "min_p": (lambda x: 0 <= x <= 1, ">= 0, <= 1"),
-    "repeat_penalty": (lambda x: x > 0, "> 0"),
-    "repeat_last_n": (lambda x: x >= 0, ">= 0"),
+    "repeat_penalty": (lambda x: 0 < x <= 100, "> 0, <= 100"),
+    "repeat_last_n": (lambda x: 0 <= x < 2**31, ">= 0"),
     "seed": (lambda x: 0 <= x < 2**32, ">= 0, < 2^32"),
 }
 _WHOLE = {"top_k", "repeat_last_n", "seed"}
@@ -89,7 +88,7 @@ def read_sampling(given: Mapping[str, Any]) -> Sampling:
 def _check_range(name: str, value: Any) -> None:
     is_right, allowed = _RANGES[name]
     kinds = int if name in _WHOLE else (int, float)
-    if not isinstance(value, kinds) or not isfinite(value) or not is_right(value):
+    if not isinstance(value, kinds) or not is_right(value):
         kind = " (int)" if name in _WHOLE else ""
         raise UsageError(
             f"{name} is {value!r}; it must be {allowed}{kind}.",
@@ -180,9 +179,9 @@ def read_stops(stop: str | Sequence[str]) -> tuple[str, ...]:
 
 def read_max_tokens(max_tokens: int | None) -> int | None:
     """The longest answer in tokens; None for as much as the context holds."""
-    if max_tokens is not None and max_tokens < 1:
+    if max_tokens is not None and (not isinstance(max_tokens, int) or max_tokens < 1):
         raise UsageError(
-            f"max_tokens is {max_tokens}; give at least 1.",
-            f"max_tokens가 {max_tokens}입니다. 1 이상을 주세요.",
+            f"max_tokens is {max_tokens!r}; give a whole number of at least 1.",
+            f"max_tokens가 {max_tokens!r}입니다. 1 이상의 정수를 주세요.",
         )
     return max_tokens

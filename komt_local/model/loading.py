@@ -31,10 +31,10 @@ def check_request(
 ) -> None:
     """Raises UsageError for what cannot be right, whatever the model."""
     for name, value in (("n_ctx", n_ctx), ("threads", threads), ("n_slots", n_slots)):
-        if value is not None and value < 1:
+        if value is not None and (not isinstance(value, int) or value < 1):
             raise UsageError(
-                f"{name} is {value}; give at least 1.",
-                f"{name} 값이 {value}입니다. 1 이상을 주세요.",
+                f"{name} is {value!r}; give a whole number of at least 1.",
+                f"{name} 값이 {value!r}입니다. 1 이상의 정수를 주세요.",
             )
     if n_slots > MAX_SLOTS:
         raise UsageError(

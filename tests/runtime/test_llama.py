@@ -94,7 +94,18 @@ def test_a_closed_model_says_so(random_gguf: Path) -> None:
     model = llama.load(random_gguf)
     model.close()
     model.close()
-    for use in (lambda: model.tokenize("a"), lambda: model.piece(5), lambda: model.end_tokens):
+    uses = (
+        lambda: model.tokenize("a"),
+        lambda: model.piece(5),
+        lambda: model.token_text(5),
+        lambda: model.end_tokens,
+        lambda: model.control_tokens,
+        lambda: model.metadata,
+        lambda: model.description,
+        lambda: model.dimensions,
+        lambda: Context(model, n_ctx=64),
+    )
+    for use in uses:
         with pytest.raises(Closed):
             use()
 

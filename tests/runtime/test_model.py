@@ -151,6 +151,10 @@ def test_raw_completion_has_one_bos(model: Model) -> None:
         {"repeat_penalty": 0},
         {"seed": -1},
         {"seed": 2**32},
+        {"seed": 10**400},
+        {"temperature": float("inf")},
+        {"top_k": 2**31},
+        {"max_tokens": 1.5},
         {"temprature": 1},
         {"max_tokens": 0},
         {"stop": ""},
@@ -328,6 +332,7 @@ def test_a_single_turn_template_gets_single_turns(model: Model) -> None:
     "options",
     [
         {"n_ctx": 0},
+        {"n_ctx": 512.5},
         {"threads": 0},
         {"n_slots": 0},
         {"n_slots": 1000},
