@@ -39,7 +39,7 @@ class Hub:
         """As huggingface_hub's variables say: HF_ENDPOINT, HF_HUB_CACHE, HF_HUB_OFFLINE."""
         from huggingface_hub import constants
 
-        is_offline = offline or constants.is_offline_mode()
+        is_offline = offline or constants.HF_HUB_OFFLINE
         return Hub(constants.ENDPOINT, Path(constants.HF_HUB_CACHE), offline=is_offline)
 
     @property

@@ -125,7 +125,7 @@ class Place:
 
         self.pointer.unlink(missing_ok=True)
         try:
-            if constants.HF_HUB_DISABLE_SYMLINKS:
+            if getattr(constants, "HF_HUB_DISABLE_SYMLINKS", False):
                 raise NotImplementedError
             self.pointer.symlink_to(os.path.relpath(self.blob, self.pointer.parent))
         except (OSError, NotImplementedError):
