@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -48,7 +49,7 @@ def _print_contents(as_json: bool, quiet: bool) -> None:
     elif quiet:
         click.echo("\n".join(entry.name for entry in entries))
     else:
-        heads = ("NAME", "TYPE", "SIZE", "TEMPLATE", "LAST USED", "PATH")
+        heads = ("NAME", "TYPE", "SIZE", "TEMPLATE", "LAST USED", "WHERE")
         korean = ("이름", "타입", "크기", "템플릿", "마지막 사용", "위치")
         _print_table(say_all(heads, korean), [_row(entry) for entry in entries])
 
@@ -56,14 +57,25 @@ def _print_contents(as_json: bool, quiet: bool) -> None:
 def _row(entry: Entry) -> tuple[str, ...]:
     star = " *" if entry.is_default else ""
     names = f" ({', '.join(entry.aliases)})" if entry.aliases else ""
-    template = _problem(entry.problem) if entry.problem else _template(entry.chat_template)
+    template = _problem(entry.problem) if entry.problem else _template(entry)
     return (
         entry.name + names + star,
         entry.type or "-",
         size(entry.size),
         template,
         entry.last_used[:10] or "-",
-        str(entry.path),
+        _where(entry.path),
+    )
+
+
+def _where(path: Path) -> str:
+    """The folder it is kept in, for the cache that of the whole cache; --json has the path."""
+    from ..library.cache import cache_folder, is_in_cache
+
+    folder = cache_folder() if is_in_cache(path) else path.parent
+    home = Path.home()
+    return (
+        f"~/{folder.relative_to(home).as_posix()}" if folder.is_relative_to(home) else str(folder)
     )
 
 
@@ -72,22 +84,26 @@ def _problem(problem: str) -> str:
     return gone if problem == "missing" else say("not usable", "쓸 수 없음")
 
 
-def _template(jinja: str | None) -> str:
+def _template(entry: Entry) -> str:
     """The preset's name, or that the file has a template of its own."""
+    name = _template_name(entry)
+    return say("its own", "자체") if name == "file" else name or "-"
+
+
+def _template_name(entry: Entry) -> str | None:
+    """Of what the file carries, else what the catalogue knows of its repository."""
+    from ..library import template_for
     from ..prompts import choose
 
-    if jinja is None:
-        return "-"
-    name = choose(None, jinja).name
-    return say("its own", "자체") if name == "file" else name
+    if entry.chat_template is None:
+        return template_for(entry.path)
+    return choose(None, entry.chat_template).name
 
 
 def _entry_json(entry: Entry) -> dict[str, Any]:
-    from ..prompts import choose
-
     values = entry.as_dict()
-    jinja = values.pop("chat_template")
-    return values | {"template": choose(None, jinja).name if jinja else None}
+    del values["chat_template"]
+    return values | {"template": _template_name(entry)}
 
 
 # --- the catalogue -------------------------------------------------------------------------------

@@ -68,7 +68,8 @@ def command(reference: str, **given: Any) -> None:
         return
     click.echo(pulled.path)
     if not given["quiet"]:
-        note(f"Talk with it: komt-local chat {reference}", f"대화: komt-local chat {reference}")
+        name = f"{plan.reference}" if given["quantization"] else reference
+        note(f"Talk with it: komt-local chat {name}", f"대화: komt-local chat {name}")
 
 
 def _answer_offline(reference: str, given: dict[str, Any]) -> None:

@@ -104,9 +104,9 @@ def _gated(hub: Hub, name: str) -> GatedError:
     )
 
 
-def _no_repository(hub: Hub, name: str) -> KomtError:
+def _no_repository(hub: Hub, name: str) -> ModelNotFound:
     if hub.has_token:
-        return GatedError(
+        return ModelNotFound(
             f"{hub.host} has no {name} that your token may read; check the name, and the token "
             "with `hf auth whoami`.",
             f"{hub.host}에 토큰으로 읽을 수 있는 {name}이(가) 없습니다. 이름을 확인하고 "

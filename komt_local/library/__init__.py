@@ -11,7 +11,7 @@ It loads no model and opens no socket; bringing models here is the business of `
 from __future__ import annotations
 
 from .facts import Facts, describe
-from .find import EMBEDDED_NAME, embedded, expand, resolve, resolve_text
+from .find import EMBEDDED_NAME, embedded, expand, resolve, resolve_text, template_for
 from .records import touch
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "expand",
     "resolve",
     "resolve_text",
+    "template_for",
     "touch",
 ]

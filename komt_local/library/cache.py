@@ -121,6 +121,14 @@ def remove(path: Path) -> int:
     return freed
 
 
+def repo_of(path: Path) -> str:
+    """The repository that a file of the cache belongs to; empty for other files."""
+    if not is_in_cache(path):
+        return ""
+    folder = path.absolute().relative_to(cache_folder().absolute()).parts[0]
+    return folder.removeprefix(_PREFIX).replace("--", "/")
+
+
 def is_in_cache(path: Path) -> bool:
     """Whether the path is a file of some snapshot in the cache."""
     try:

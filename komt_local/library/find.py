@@ -48,6 +48,16 @@ def resolve_text(text: str) -> Path:
     return found
 
 
+def template_for(path: Path) -> str | None:
+    """The template that the catalogue knows for a file which carries none: by its repository."""
+    from .. import catalogue
+
+    record = records.load().records.get(str(path.absolute()))
+    repo = record.repo if record else cache.repo_of(path)
+    model = catalogue.of_repo(repo) if repo else None
+    return (model.template or None) if model else None
+
+
 def existing_file(text: str) -> Path | None:
     """The file at that path, if there is one; raises ModelNotFound for a folder."""
     try:

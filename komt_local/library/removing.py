@@ -34,7 +34,7 @@ def plan_removal(text: str) -> Removal:
     if record := _record_called(text, reference, state.records):
         path = Path(record.path)
         files = (path,) if record.owned and path.exists() else ()
-        return Removal(record.name, files, () if record.owned else (path,), _total(files))
+        return Removal(record.title, files, () if record.owned else (path,), _total(files))
     if reference.kind == "repo":
         return _plan_in_cache(reference)
     raise ModelNotFound(

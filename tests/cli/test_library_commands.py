@@ -119,6 +119,14 @@ def test_list_prints_a_table(tiny_gguf: Path, capsys: pytest.CaptureFixture[str]
     assert f"{REPO}:F16" in capsys.readouterr().out.splitlines()
 
 
+def test_a_file_without_a_template_has_that_of_the_catalogue(tiny_gguf: Path) -> None:
+    komt = into_cache(tiny_gguf, "q4_1.gguf", repo="davidkim205/komt-mistral-7b-v1-gguf")
+    other = into_cache(tiny_gguf, "tiny.gguf")
+    assert library.template_for(komt) == "komt-mistral"
+    assert library.template_for(other) is None
+    assert library.template_for(tiny_gguf) is None
+
+
 def test_a_damaged_file_is_listed_as_such(tmp_path: Path, as_json: Json) -> None:
     broken = tmp_path / "broken-Q4_0.gguf"
     broken.write_bytes(b"not a model")

@@ -271,7 +271,7 @@ def test_a_private_repository(server: LoopbackHub, client: Hub, token: str | boo
     if token == "hf_accepted":
         assert read_repository(hub, NAME).files
     else:
-        with pytest.raises((ModelNotFound, GatedError), match=r"hf auth (login|whoami)"):
+        with pytest.raises(ModelNotFound, match=r"hf auth (login|whoami)"):
             read_repository(hub, NAME)
 
 
