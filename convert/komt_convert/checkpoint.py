@@ -1,24 +1,25 @@
-"""A checkpoint as the Hugging Face libraries write it: a folder with config.json and safetensors.
+"""A checkpoint as the Hugging Face libraries write it: a folder with config.json and weights.
 
 `open_checkpoint` reads the config and the headers of the weight files, and refuses with one
 sentence what cannot be converted: other formats, weights that are quantized already, files that
-are missing or damaged. It knows neither architectures nor tokenizers, and runs nothing that comes
-with the checkpoint.
+are missing or damaged. Which files hold the weights is found by `weight_files`. It knows neither
+architectures nor tokenizers, and runs nothing that comes with the checkpoint.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from komt_convert.errors import SourceError, UnsupportedError
-from komt_convert.tensors import Tensor, read_safetensors
+from komt_convert.json_file import read_json
+from komt_convert.tensors import Tensor
+from komt_convert.weight_files import find_weights, read_weights
 
-INDEX = "model.safetensors.index.json"
+__all__ = ["Checkpoint", "open_checkpoint", "read_json"]
 
 PACKED = re.compile(r"\.(qweight|qzeros|weight_packed|weight_scale|weight_scale_inv|SCB|absmax)$")
 """Tensors that only quantized weights have: GPTQ and AWQ, compressed-tensors, FP8, bitsandbytes."""
@@ -42,28 +43,13 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     """
     config = _read_config(folder)
     _refuse_quantized(folder, config)
-    files = _weight_files(folder)
-    tensors = _read_tensors(files)
-    _compare_with_index(folder, tensors)
+    files = find_weights(folder)
+    if files is None:
+        raise _no_weights(folder)
+    tensors = read_weights(files)
     if packed := next(filter(PACKED.search, tensors), None):
         raise _quantized(folder, f"{packed!r}")
-    return Checkpoint(folder, config, tensors, sum(file.stat().st_size for file in files))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; {} when there is no such file. Raises SourceError."""
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise SourceError(
-            f"{path} is not a JSON object; download or copy it again.",
-            f"{path} 파일이 JSON 객체가 아닙니다. 다시 내려받거나 복사하세요.",
-        )
-    return value
+    return Checkpoint(folder, config, tensors, files.size_bytes)
 
 
 # --- what the folder is --------------------------------------------------------------------------
@@ -124,53 +110,10 @@ def _quantized(folder: Path, sign: str) -> UnsupportedError:
     )
 
 
-# --- the weight files ----------------------------------------------------------------------------
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    """One file, or those of the index, or all shards: the order in which transformers looks."""
-    if (folder / "model.safetensors").is_file():
-        return [folder / "model.safetensors"]
-    names = set(_weight_map(folder).values()) or _shards_without_index(folder)
-    if not names:
-        raise _no_weights(folder)
-    missing = sorted(name for name in names if not (folder / name).is_file())
-    if missing:
-        raise SourceError(
-            f"{folder} lacks {_some(missing)} of its {len(names)} weight files; "
-            "download the checkpoint again.",
-            f"{folder} 폴더에 가중치 파일 {len(names)}개 중 {_some(missing)}이(가) 없습니다. "
-            "체크포인트를 다시 내려받으세요.",
-        )
-    return [folder / name for name in sorted(names)]
-
-
-def _weight_map(folder: Path) -> dict[str, str]:
-    """Tensor name → file name, from the index; {} without one."""
-    index = folder / INDEX
-    weight_map = read_json(index).get("weight_map", {})
-    is_map = isinstance(weight_map, dict) and all(
-        isinstance(name, str) and name and Path(name).name == name for name in weight_map.values()
-    )
-    if not is_map or (index.is_file() and not weight_map):
-        raise SourceError(
-            f"{index} does not say which file holds which tensor; download it again.",
-            f"{index} 파일에 텐서별 파일 이름이 없습니다. 다시 내려받으세요.",
-        )
-    return dict(weight_map)
-
-
-def _shards_without_index(folder: Path) -> set[str]:
-    """Names like model-00001-of-00003.safetensors tell how many there are."""
-    pattern = re.compile(r"(model-)(\d{5})(-of-(\d{5})\.safetensors)")
-    found = [match for file in folder.iterdir() if (match := pattern.fullmatch(file.name))]
-    return {f"{m[1]}{number:05}{m[3]}" for m in found for number in range(1, int(m[4]) + 1)}
-
-
 def _no_weights(folder: Path) -> SourceError:
     if (folder / "adapter_config.json").is_file():
         return _adapter(folder)
-    for pattern in ("pytorch_model*.bin", "consolidated.*", "*.bin", "*.pth", "*.pt"):
+    for pattern in ("consolidated.*", "*.bin", "*.pth", "*.pt", "*.safetensors"):
         if file := next(folder.glob(pattern), None):
             return UnsupportedError(
                 f"{folder} has its weights as {file.name}, which is not read here; load it with "
@@ -182,44 +125,3 @@ def _no_weights(folder: Path) -> SourceError:
         f"{folder} has no model.safetensors; download the weights of the checkpoint as well.",
         f"{folder} 폴더에 model.safetensors가 없습니다. 가중치 파일도 내려받으세요.",
     )
-
-
-def _read_tensors(files: Iterable[Path]) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
-    for file in files:
-        found = read_safetensors(file)
-        if twice := sorted(found.keys() & tensors.keys()):
-            raise SourceError(
-                f"{file} holds {_some(twice)} again, which another weight file holds already; "
-                "download the checkpoint again into an empty folder.",
-                f"{file} 파일의 {_some(twice)} 텐서가 다른 파일에도 있습니다. "
-                "빈 폴더에 체크포인트를 다시 내려받으세요.",
-            )
-        tensors |= found
-    return tensors
-
-
-def _compare_with_index(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    if (folder / "model.safetensors").is_file() or not (folder / INDEX).is_file():
-        return
-    named = _weight_map(folder).keys()
-    if missing := sorted(named - tensors.keys()):
-        raise SourceError(
-            f"The weight files in {folder} lack {_some(missing)}, which {INDEX} names; "
-            "download the checkpoint again.",
-            f"{folder} 가중치 파일에 {INDEX} 목록의 {_some(missing)} 텐서가 없습니다. "
-            "체크포인트를 다시 내려받으세요.",
-        )
-    if extra := sorted(tensors.keys() - named):
-        raise SourceError(
-            f"The weight files in {folder} hold {_some(extra)}, which {INDEX} does not name; "
-            "download the checkpoint again.",
-            f"{folder} 가중치 파일의 {_some(extra)} 텐서가 {INDEX} 목록에 없습니다. "
-            "체크포인트를 다시 내려받으세요.",
-        )
-
-
-def _some(names: list[str]) -> str:
-    """The first three names, and how many more there are."""
-    shown = ", ".join(map(repr, names[:3]))
-    return shown if len(names) <= 3 else f"{shown} (+{len(names) - 3:,})"

@@ -18,7 +18,8 @@ import numpy as np
 
 from komt_convert.checkpoint import read_json
 from komt_convert.errors import SourceError, UnsupportedError
-from komt_convert.tensors import FloatArray, Tensor, read_safetensors, require_float
+from komt_convert.tensors import FloatArray, Tensor, require_float
+from komt_convert.weight_files import find_weights, read_weights
 
 UNSUPPORTED = (
     "use_dora",
@@ -148,16 +149,17 @@ class _Pair:
 
 
 def _pairs(folder: Path, base: Mapping[str, Tensor]) -> list[_Pair]:
-    path = folder / "adapter_model.safetensors"
-    if not path.is_file():
+    files = find_weights(folder, "adapter_model", "adapter_model")
+    if files is None:
         raise SourceError(
             f"{folder} has no adapter_model.safetensors; load the adapter with PEFT and save it "
             "again with save_pretrained().",
             f"{folder} 폴더에 adapter_model.safetensors가 없습니다. PEFT로 불러와 "
             "save_pretrained()로 다시 저장하세요.",
         )
+    path = files.files[0]
     halves: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in read_safetensors(path).items():
+    for name, tensor in read_weights(files).items():
         require_float(path, name, tensor.dtype)
         match = HALF.fullmatch(name)
         if match is None:

@@ -105,7 +105,10 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     data_bytes = path.stat().st_size - data_start
     entries = {name: _entry(path, name, value) for name, value in header.items()}
     _check_offsets(path, entries, data_bytes)
-    return {name: _tensor(path, name, entry, data_start) for name, entry in entries.items()}
+    return {
+        name: stored_tensor(path, name, entry.dtype, entry.shape, data_start + entry.start)
+        for name, entry in entries.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,18 +189,20 @@ def _check_offsets(path: Path, entries: Mapping[str, _Entry], data_bytes: int) -
         )
 
 
-def _tensor(path: Path, name: str, entry: _Entry, data_start: int) -> Tensor:
-    row_length = entry.shape[-1] if entry.shape else 1
-    row_bytes = row_length * ITEM_BYTES.get(entry.dtype, 0)
+def stored_tensor(path: Path, name: str, dtype: str, shape: tuple[int, ...], offset: int) -> Tensor:
+    """A tensor whose values lie row by row in a file, the first one `offset` bytes from its start.
+
+    A dtype other than F32, F16 and BF16 is an error of `read`.
+    """
+    row_length = shape[-1] if shape else 1
+    row_bytes = row_length * ITEM_BYTES.get(dtype, 0)
 
     def read(start: int, stop: int) -> FloatArray:
-        require_float(path, name, entry.dtype)
-        raw = _read_at(
-            path, data_start + entry.start + start * row_bytes, (stop - start) * row_bytes
-        )
-        return to_float32(raw, entry.dtype).reshape(stop - start, row_length)
+        require_float(path, name, dtype)
+        raw = _read_at(path, offset + start * row_bytes, (stop - start) * row_bytes)
+        return to_float32(raw, dtype).reshape(stop - start, row_length)
 
-    return Tensor(name, entry.shape, entry.dtype, read)
+    return Tensor(name, shape, dtype, read)
 
 
 def _read_at(path: Path, offset: int, n_bytes: int) -> NDArray[np.uint8]:

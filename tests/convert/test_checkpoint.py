@@ -92,8 +92,8 @@ REFUSED: dict[str, tuple[Change, type[SourceError], str]] = {
         "is a LoRA adapter",
     ),
     "no weights": (without_weights(), SourceError, "has no model.safetensors"),
-    "pickled weights": (
-        without_weights("pytorch_model-00001-of-00002.bin"),
+    "weights under another name": (
+        without_weights("weights.pth"),
         UnsupportedError,
         "save it again with save_pretrained",
     ),
