@@ -86,14 +86,21 @@ def _carry_out(hub: Hub, plan: Plan, given: dict[str, Any]) -> Pulled:
     from ..hub import carry_out
     from .bars import bars
 
-    with bars(hidden=given["quiet"]) as step:
-        return carry_out(
-            hub,
-            plan,
-            keep_source=given["keep_source"],
-            on_progress=lambda p: step(p.stage, Path(p.file).name, p.done, p.total),
-            on_convert=lambda p: step(p.stage, "", p.done, p.total),
+    try:
+        with bars(hidden=given["quiet"]) as step:
+            return carry_out(
+                hub,
+                plan,
+                keep_source=given["keep_source"],
+                on_progress=lambda p: step(p.stage, Path(p.file).name, p.done, p.total),
+                on_convert=lambda p: step(p.stage, "", p.done, p.total),
+            )
+    except KeyboardInterrupt:
+        note(
+            "What has come is kept; the same command goes on from there.",
+            "지금까지 받은 것은 남아 있습니다. 같은 명령으로 이어받을 수 있습니다.",
         )
+        raise
 
 
 def _announce(hub: Hub, plan: Plan) -> None:

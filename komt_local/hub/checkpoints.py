@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import time
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from .. import catalogue
 from ..errors import ModelError, UsageError
@@ -24,9 +26,12 @@ _NOT_OURS = ("consolidated", "adapter_", "training_", "optimizer", "trainer_")
 
 
 def weight_files(repository: Repository) -> list[str]:
-    """The safetensors of the model: those called `model…` where there are such."""
-    found = [name for name in _top(repository) if name.endswith(".safetensors")]
-    return [name for name in found if name.startswith("model")] or found
+    """The files that transformers would load: safetensors before pickles."""
+    for stem, ending in (("model", ".safetensors"), ("pytorch_model", ".bin")):
+        names = [n for n in _top(repository) if n.startswith(stem) and n.endswith(ending)]
+        if names:
+            return names
+    return []
 
 
 def wanted_files(repository: Repository) -> list[str]:
@@ -49,17 +54,30 @@ def refuse_unreadable(hub: Hub, repository: Repository, wait: Wait = time.sleep)
     name = repository.name
     if "config.json" not in repository.files:
         raise _adapter(name) if "adapter_config.json" in repository.files else _no_model(name)
-    if not weight_files(repository):
-        raise _no_safetensors(name)
-    config = download(hub, repository, repository.files["config.json"], wait=wait)
-    _look_up(config)
+    weights = weight_files(repository)
+    if not weights:
+        raise _no_weights(name)
+    if weights[0].endswith(".bin") and find_spec("torch") is None:
+        raise _no_torch(name)
+    _look_up(name, download(hub, repository, repository.files["config.json"], wait=wait))
 
 
-def _look_up(config: Path) -> None:
+def _look_up(name: str, path: Path) -> None:
+    """Ask the converter whether it knows such a model, and refuse one that is quantized."""
     from komt_convert import arch
-    from komt_convert.checkpoint import read_json
 
-    arch.lookup(read_json(config))
+    config = _read_object(path)
+    if settings := config.get("quantization_config"):
+        raise _quantized(name, settings)
+    arch.lookup(config)
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def checkpoint(
@@ -127,11 +145,7 @@ def carries_template(folder: Path) -> bool:
     """Whether the checkpoint's tokenizer has a chat template of its own."""
     if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
         return True
-    try:
-        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-        return bool(settings.get("chat_template"))
-    except (OSError, ValueError, AttributeError):
-        return False
+    return bool(_read_object(folder / "tokenizer_config.json").get("chat_template"))
 
 
 def _adapter(name: str) -> ModelError:
@@ -150,10 +164,29 @@ def _no_model(name: str) -> ModelError:
     )
 
 
-def _no_safetensors(name: str) -> ModelError:
+def _no_weights(name: str) -> ModelError:
     return ModelError(
-        f"{name} has its weights not as safetensors, which is all that is read from the hub; load "
-        "it with transformers and save it again with save_pretrained().",
-        f"{name}의 가중치가 safetensors가 아니라 읽지 않습니다. transformers로 불러와 "
-        "save_pretrained()로 다시 저장하세요.",
+        f"{name} has a config.json, but neither model.safetensors nor pytorch_model.bin; look for "
+        "the repository with the weights on its page.",
+        f"{name} 저장소에 config.json은 있지만 model.safetensors도 pytorch_model.bin도 없습니다. "
+        "가중치가 있는 저장소를 모델 페이지에서 찾으세요.",
+    )
+
+
+def _no_torch(name: str) -> ModelError:
+    return ModelError(
+        f"{name} has its weights as pytorch_model.bin, which takes torch to read; install it with "
+        "pip install 'komt-local[convert]'.",
+        f"{name}의 가중치는 pytorch_model.bin이라 읽으려면 torch가 필요합니다. "
+        "pip install 'komt-local[convert]'로 설치하세요.",
+    )
+
+
+def _quantized(name: str, settings: Any) -> ModelError:
+    method = settings.get("quant_method") if isinstance(settings, dict) else None
+    return ModelError(
+        f"{name} is quantized already ({method or 'quantization_config'}) and cannot be converted; "
+        "pull the original checkpoint.",
+        f"{name}은(는) 이미 양자화되어({method or 'quantization_config'}) 변환할 수 없습니다. 원본 "
+        "체크포인트를 받으세요.",
     )

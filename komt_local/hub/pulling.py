@@ -15,7 +15,7 @@ from ..library.digests import expected
 from ..library.find import expand, resolve_text
 from ..library.records import Record
 from .api import Hub
-from .checkpoints import bring, carries_template
+from .checkpoints import bring, carries_template, weight_files
 from .download import OnProgress, download
 from .failures import offline as offline_error
 from .plan import Plan, make_plan, with_type
@@ -135,7 +135,7 @@ def _record(plan: Plan, path: Path, *, origin: Any, licence: str, sha256: str = 
 def _mark_source(hub: Hub, plan: Plan) -> None:
     """Note that this checkpoint comes only to be converted, unless part of it is here already."""
     there = cache.repo(plan.repository.name, hub.cache)
-    weights = {file.name for file in plan.files if file.name.endswith(".safetensors")}
+    weights = set(weight_files(plan.repository))
     if not weights & there.files().keys():
         with records.editing() as state:
             state.sources = sorted({*state.sources, _source(plan)})

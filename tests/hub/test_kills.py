@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,25 @@ def test_the_second_goes_on_when_the_first_is_killed(
     assert second.returncode == 0, err
     assert Path(out.strip()).read_bytes() == content
     assert [request.start > 0 for request in server.bodies()] == [False, True]
+
+
+def test_ctrl_c_leaves_what_came_and_says_so(
+    server: LoopbackHub, program: Program, tiny_gguf: Path
+) -> None:
+    content = tiny_gguf.read_bytes()
+    server.repos[NAME] = Repo({FILE: content})
+    server.seconds_per_block = 0.002
+    process = program.start("pull", NAME)
+    sent_once = iter([True])
+    server.on_sent = lambda sent: (
+        process.send_signal(signal.SIGINT)
+        if sent > len(content) // 2 and next(sent_once, False)
+        else None
+    )
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in err and "Traceback" not in err
+    (partial,) = program.cache.rglob("*.incomplete")
+    assert partial.read_bytes() == content[: partial.stat().st_size]
+    assert program.run("pull", NAME, "--quiet").returncode == 0
+    assert server.bodies()[-1].start > 0

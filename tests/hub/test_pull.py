@@ -18,7 +18,7 @@ from hub_server import LoopbackHub, Repo, sha256
 from komt_local import catalogue, hub, library
 from komt_local.cli import run
 from komt_local.errors import DownloadError, ModelError, ModelNotFound, OutOfMemory, UsageError
-from komt_local.hub import Hub, machine
+from komt_local.hub import Hub, checkpoints, machine
 from komt_local.library import records
 
 GGUF = "org/tiny-GGUF"
@@ -184,7 +184,14 @@ def test_a_model_of_the_catalogue_is_converted_under_its_name(
     [
         ({"README.md": b""}, "neither a GGUF file nor a checkpoint"),
         ({"adapter_config.json": b"{}", "adapter_model.safetensors": b"x"}, "LoRA adapter"),
-        ({"config.json": b"{}", "pytorch_model.bin": b"x"}, "not as safetensors"),
+        ({"config.json": b"{}", "tf_model.h5": b"x"}, "neither model.safetensors nor"),
+        (
+            {
+                "config.json": b'{"quantization_config": {"quant_method": "awq"}}',
+                "model.safetensors": b"x",
+            },
+            r"quantized already \(awq\)",
+        ),
     ],
 )
 def test_what_cannot_be_converted_is_said_first(
@@ -192,6 +199,16 @@ def test_what_cannot_be_converted_is_said_first(
 ) -> None:
     server.repos[CHECKPOINT] = Repo(files)
     with pytest.raises(ModelError, match=message):
+        hub.pull(CHECKPOINT)
+    assert server.bodies() == []
+
+
+def test_pickled_weights_take_torch(
+    here: Hub, server: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.repos[CHECKPOINT] = Repo({"config.json": b"{}", "pytorch_model.bin": b"x" * 9000})
+    monkeypatch.setattr(checkpoints, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match="takes torch to read"):
         hub.pull(CHECKPOINT)
     assert server.bodies() == []
 
