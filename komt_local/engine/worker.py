@@ -12,11 +12,11 @@ from ..scheduler import Chunk, Placement, Scheduler, Task
 from ..types import FinishReason, Sampling
 from .request import Chooser, Outcome, Request
 
-_STALL_SECONDS = 0.1
+_STALL_SECONDS = 0.25
 """About how long a part of a prompt may keep answers waiting that are under way."""
 _STEP_SECONDS = 1.0
 """About how long a part of a prompt may keep those waiting who arrive meanwhile."""
-_SMALLEST_PART = 16
+_SMALLEST_PART = 32
 
 NO_SLOT = 1  # what `decode` returns when the memory is full
 
