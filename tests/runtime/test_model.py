@@ -371,10 +371,12 @@ def test_the_context_follows_training_and_memory(
         assert (model.n_ctx, model.notes) == (2048, ())
     with Model.load(random_gguf, n_ctx=2100) as model:
         assert "2,048" in model.notes[0].en and "2,048" in model.notes[0].ko
-    monkeypatch.setattr(hardware, "available_memory", lambda: 92_000_000)
+    shape = hardware.Shape(n_layer=2, kv_row=64, n_embd=64, n_ff=128, n_vocab=32000)
+    enough = hardware.need(shape, model.size_bytes, 1024, 1, 512).total
+    monkeypatch.setattr(hardware, "available_memory", lambda: enough)
     with Model.load(random_gguf) as model:
-        assert 0 < model.n_ctx < 2048
-        assert f"{model.n_ctx:,}" in model.notes[0].en
+        assert model.n_ctx == 1024
+        assert "1,024" in model.notes[0].en and "2,048" in model.notes[0].ko
     monkeypatch.setattr(hardware, "available_memory", lambda: 10_000_000)
     with pytest.raises(OutOfMemory) as error:
         Model.load(random_gguf)
