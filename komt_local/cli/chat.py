@@ -100,11 +100,9 @@ def _greet(model: Model, screen: Screen, given: dict[str, Any]) -> None:
         screen.note(
             say(
                 "The embedded model knows only how to use komt-local. For a real one: "
-                "hf download davidkim205/komt-mistral-7b-v1 --local-dir komt, then "
-                "komt-local convert komt -o komt.gguf, then komt-local chat komt.gguf",
+                "komt-local pull komt-mistral-7b-v1, then komt-local chat komt-mistral-7b-v1",
                 "내장 모델은 komt-local 사용법만 압니다. 진짜 모델을 쓰려면 "
-                "hf download davidkim205/komt-mistral-7b-v1 --local-dir komt 다음에 "
-                "komt-local convert komt -o komt.gguf 그리고 komt-local chat komt.gguf",
+                "komt-local pull komt-mistral-7b-v1 다음에 komt-local chat komt-mistral-7b-v1",
             )
         )
     if given["history"] is None and model.template.single_turn:
