@@ -8,30 +8,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
 
-from komt_convert import arch, recipes
-from komt_convert.card import describe
-from komt_convert.checkpoint import Checkpoint, open_checkpoint
+from komt_convert import recipes
 from komt_convert.corpus import corpus
 from komt_convert.errors import SourceError
 from komt_convert.ggml import QUANTIZATION_VERSION, Tokenizer
 from komt_convert.gguf_file import parse_header
 from komt_convert.gguf_rules import first_problem
-from komt_convert.lora import merge
 from komt_convert.metadata import Metadata, flag, text, u32
 from komt_convert.output import refuse_full_disk, refuse_target, replacing
 from komt_convert.report import OnProgress, Report, peak_memory_bytes
+from komt_convert.sources import Source, open_source
+from komt_convert.tensor_types import BY_NAME
 from komt_convert.tokens import compare_tokens
 from komt_convert.verify import Proof, verify_tensors
-from komt_convert.vocab import Vocabulary, read_vocabulary
+from komt_convert.vocab import Vocabulary
 from komt_convert.writer import Plan, plan, write
-
-if TYPE_CHECKING:
-    from komt_convert.arch.base import Architecture
 
 
 def convert(
@@ -61,11 +55,9 @@ def convert(
     started = perf_counter()
     file_type, target = recipes.file_type(quant), Path(out)
     refuse_target(target, force=force)
-    checkpoint = with_adapters(open_checkpoint(Path(source)), adapters)
-    architecture = arch.lookup(checkpoint.config)
-    vocabulary = read_vocabulary(checkpoint.folder, architecture.n_rows)
-    layout = plan_file(checkpoint, architecture, vocabulary, file_type, chat_template, name)
-    refuse_lethal(layout, checkpoint.folder)
+    model = open_source(Path(source), adapters, name=name)
+    layout = plan_file(model, file_type, chat_template)
+    refuse_lethal(layout, model.path)
     refuse_full_disk(target, layout.size)
     n_threads = available_processors() if threads is None else max(1, threads)
     with replacing(target, force=force) as output:
@@ -73,15 +65,15 @@ def convert(
         proof, n_tokens = Proof(), 0
         if verify:
             proof = verify_tensors(output.path, layout, threads=n_threads, on_progress=progress)
-            n_tokens = verify_tokens(output.path, vocabulary)
+            n_tokens = verify_tokens(output.path, model.vocabulary)
         output.commit()
     return Report(
         out=target,
-        file_type=file_type.name,
+        file_type=(model.kept or file_type).name,
         architecture=layout.metadata["general.architecture"].data,
         n_tensors=len(layout.tensors),
         n_parameters=layout.n_parameters,
-        source_bytes=checkpoint.size_bytes,
+        source_bytes=model.size_bytes,
         out_bytes=layout.size,
         bits_per_weight=8 * layout.tensor_bytes / layout.n_parameters,
         seconds=perf_counter() - started,
@@ -91,55 +83,42 @@ def convert(
         has_chat_template="tokenizer.chat_template" in layout.metadata,
         errors=proof.errors,
         sha256=proof.sha256,
-        warnings=vocabulary.warnings,
+        warnings=model.vocabulary.warnings,
     )
 
 
-def with_adapters(
-    checkpoint: Checkpoint, adapters: Sequence[tuple[str | os.PathLike[str], float]]
-) -> Checkpoint:
-    """The checkpoint with its adapters merged as its rows are read."""
-    tensors = checkpoint.tensors
-    for folder, scale in adapters:
-        tensors = merge(tensors, Path(folder), scale)
-    return replace(checkpoint, tensors=tensors)
-
-
 def plan_file(
-    checkpoint: Checkpoint,
-    architecture: Architecture,
-    vocabulary: Vocabulary,
-    file_type: recipes.FileType,
-    chat_template: str | None = None,
-    name: str | None = None,
+    source: Source, file_type: recipes.FileType, chat_template: str | None = None
 ) -> Plan:
-    """The layout of the file that a checkpoint becomes; no weight is read."""
-    tensors = architecture.tensors(checkpoint)
-    of_architecture = architecture.metadata(checkpoint)
-    shapes = {tensor.name: tensor.shape for tensor in tensors}
-    types = recipes.choose_types(shapes, _model(of_architecture), file_type)
+    """The layout of the file that a source becomes; no weight is read."""
+    shapes = {tensor.name: tensor.shape for tensor in source.tensors}
+    types = recipes.choose_types(shapes, _model(source.architecture), file_type)
+    if source.kept:
+        own = {tensor.name: BY_NAME[tensor.dtype] for tensor in source.tensors}
+        types = {name: own[name] for name in types}
+    vocabulary = source.vocabulary
     template = vocabulary.chat_template if chat_template is None else chat_template
     metadata: Metadata = {
-        **of_architecture,
-        **describe(checkpoint.folder, sum(t.n_elements for t in tensors), name=name),
-        "general.file_type": u32(file_type.number),
+        **source.architecture,
+        **source.card,
+        "general.file_type": u32((source.kept or file_type).number),
         "general.quantization_version": u32(QUANTIZATION_VERSION),
         **vocabulary.metadata(),
         "komt.tokenizer.legacy": flag(vocabulary.legacy),
     }
     if template:
         metadata["tokenizer.chat_template"] = text(template)
-    return plan(metadata, tensors, types)
+    return plan(metadata, source.tensors, types)
 
 
-def refuse_lethal(layout: Plan, folder: Path) -> None:
+def refuse_lethal(layout: Plan, source: Path) -> None:
     """Raises SourceError if llama.cpp would die of the planned file; nothing is written yet."""
-    problem = first_problem(parse_header(layout.header, layout.size, folder))
+    problem = first_problem(parse_header(layout.header, layout.size, source))
     if problem is not None:
         raise SourceError(
-            f"{folder} would make a file that aborts llama.cpp: {problem[0]}; "
+            f"{source} would make a file that aborts llama.cpp: {problem[0]}; "
             "repair the tokenizer files or config.json.",
-            f"{folder} 폴더로 만든 파일은 llama.cpp를 중단시킵니다. {problem[1]}. "
+            f"{source}(으)로 만든 파일은 llama.cpp를 중단시킵니다. {problem[1]}. "
             "토크나이저 파일이나 config.json을 고치세요.",
         )
 

@@ -67,6 +67,17 @@ class Tensor:
         return prod(self.shape)
 
 
+@dataclass(frozen=True, slots=True)
+class Packed(Tensor):
+    """A tensor whose source has the blocks of a ggml type, which `dtype` names.
+
+    `packed(start, stop)` gives them row by row: a file of that type takes them as they are. Only a
+    tensor that nothing happens to on its way may be one; `read` gives the values.
+    """
+
+    packed: Callable[[int, int], NDArray[np.uint8]]
+
+
 def from_array(name: str, values: FloatArray) -> Tensor:
     """A tensor whose float32 values are in memory already."""
     rows = np.ascontiguousarray(values, dtype=np.float32).reshape(-1, values.shape[-1])
@@ -199,13 +210,14 @@ def stored_tensor(path: Path, name: str, dtype: str, shape: tuple[int, ...], off
 
     def read(start: int, stop: int) -> FloatArray:
         require_float(path, name, dtype)
-        raw = _read_at(path, offset + start * row_bytes, (stop - start) * row_bytes)
+        raw = read_at(path, offset + start * row_bytes, (stop - start) * row_bytes)
         return to_float32(raw, dtype).reshape(stop - start, row_length)
 
     return Tensor(name, shape, dtype, read)
 
 
-def _read_at(path: Path, offset: int, n_bytes: int) -> NDArray[np.uint8]:
+def read_at(path: Path, offset: int, n_bytes: int) -> NDArray[np.uint8]:
+    """Exactly so many bytes of a file; SourceError when it has become shorter."""
     raw = np.empty(n_bytes, dtype=np.uint8)
     view, done = raw.data, 0
     with path.open("rb", buffering=0) as file:

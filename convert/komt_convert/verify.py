@@ -24,7 +24,7 @@ from komt_convert.errors import VerificationError
 from komt_convert.gguf_file import check
 from komt_convert.report import OnProgress, Progress, TensorErrors
 from komt_convert.tensor_types import TensorType
-from komt_convert.tensors import FloatArray
+from komt_convert.tensors import FloatArray, Packed
 from komt_convert.writer import Placed, Plan, chunks
 
 _BLOCK = 4 << 20
@@ -139,7 +139,7 @@ def _compare_row(
 ) -> tuple[float, float]:
     """Sums of squares: of the differences, and of the values."""
     value = float(np.square(source, dtype=np.float64).sum())
-    exact = _rounded(placed.type, source)
+    exact = _exact(placed, row, source)
     if data.nbytes != placed.row_bytes or (exact is not None and not np.array_equal(exact, data)):
         raise _differs(placed, row)
     if exact is not None:
@@ -151,6 +151,14 @@ def _compare_row(
         if not np.array_equal(ggml.quantize(placed.type, source)[0], data):
             raise _differs(placed, row)
     return difference, value
+
+
+def _exact(placed: Placed, row: int, source: FloatArray) -> ggml.Bytes | None:
+    """The bytes that the row must have; None where only their error is bounded."""
+    tensor = placed.tensor
+    if isinstance(tensor, Packed) and tensor.dtype == placed.type.name:
+        return tensor.packed(row, row + 1).reshape(-1)
+    return _rounded(placed.type, source)
 
 
 def _rounded(type_: TensorType, source: FloatArray) -> ggml.Bytes | None:

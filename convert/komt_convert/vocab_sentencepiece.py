@@ -47,7 +47,7 @@ def read_sentencepiece(path: Path, added: Iterable[Added], *, space_prefix: bool
         model="llama",
         pre="default",
         tokens=model.pieces,
-        encode=_reference(raw, added, path),
+        encode=reference(raw, added, path),
         added=added,
         space_prefix=prefix,
         add_bos=True,
@@ -72,7 +72,8 @@ def _refuse_other_kinds(model: Model, path: Path) -> None:
         )
 
 
-def _reference(raw: bytes, added: tuple[Added, ...], path: Path) -> Callable[[str], list[int]]:
+def reference(raw: bytes, added: tuple[Added, ...], path: Path) -> Callable[[str], list[int]]:
+    """What sentencepiece makes of a text with the model in `raw`; `path` is for messages."""
     from sentencepiece import SentencePieceProcessor
 
     try:

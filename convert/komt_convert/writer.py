@@ -23,7 +23,7 @@ from komt_convert.metadata import Metadata, Value, ValueType
 from komt_convert.output import Output
 from komt_convert.report import OnProgress, Progress
 from komt_convert.tensor_types import TensorType
-from komt_convert.tensors import Tensor
+from komt_convert.tensors import Packed, Tensor
 
 ALIGNMENT = 32
 CHUNK_VALUES = 1 << 20
@@ -125,14 +125,17 @@ def chunks(placed: Placed) -> Iterator[Chunk]:
 def _write_chunk(chunk: Chunk, output: Output) -> int:
     """Load, quantize and write some rows; gives the bytes that they take in the source."""
     placed, tensor = chunk.placed, chunk.placed.tensor
-    rows = tensor.read(chunk.start, chunk.stop)
-    if not np.isfinite(rows).all():
-        raise _not_finite(tensor)
-    data = ggml.quantize(placed.type, rows)
+    if isinstance(tensor, Packed) and tensor.dtype == placed.type.name:
+        data = tensor.packed(chunk.start, chunk.stop)
+    else:
+        rows = tensor.read(chunk.start, chunk.stop)
+        if not np.isfinite(rows).all():
+            raise _not_finite(tensor)
+        data = ggml.quantize(placed.type, rows)
     if not ggml.is_valid(placed.type, data):
         raise _too_large(tensor, placed.type)
     output.write_at(placed.offset + chunk.start * placed.row_bytes, data.data)
-    return _source_bytes(tensor, rows.size)
+    return _source_bytes(tensor, (chunk.stop - chunk.start) * tensor.row_length)
 
 
 def _source_bytes(tensor: Tensor, n_values: int) -> int:

@@ -18,7 +18,7 @@ import pytest
 
 import komt_convert
 from checkpoints import noise, write_llama_checkpoint, write_safetensors
-from komt_convert import convert, pipeline
+from komt_convert import convert, pipeline, sources
 from komt_convert.errors import (
     ConvertError,
     OutputError,
@@ -229,13 +229,13 @@ def test_a_disk_that_fills_up_leaves_nothing(
 def test_a_tokenizer_that_differs_leaves_nothing(
     checkpoint: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = pipeline.read_vocabulary
+    read = sources.read_vocabulary
 
     def other(folder: Path, n_rows: int) -> Any:
         vocabulary = read(folder, n_rows)
         return replace(vocabulary, encode=lambda text: [*vocabulary.encode(text), 0])
 
-    monkeypatch.setattr(pipeline, "read_vocabulary", other)
+    monkeypatch.setattr(sources, "read_vocabulary", other)
     with pytest.raises(TokenizerMismatch):
         convert(checkpoint, out, quant="F16")
     assert folder_of(out) == []
@@ -244,14 +244,14 @@ def test_a_tokenizer_that_differs_leaves_nothing(
 def test_tokens_that_would_kill_llama_cpp_are_refused_before_the_first_byte(
     checkpoint: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = pipeline.read_vocabulary
+    read = sources.read_vocabulary
 
     def with_one_twice(folder: Path, n_rows: int) -> Any:
         vocabulary = read(folder, n_rows)
         tokens = (*vocabulary.tokens[:-1], vocabulary.tokens[-2])
         return replace(vocabulary, tokens=tokens)
 
-    monkeypatch.setattr(pipeline, "read_vocabulary", with_one_twice)
+    monkeypatch.setattr(sources, "read_vocabulary", with_one_twice)
     monkeypatch.setattr(pipeline, "write", None)
     with pytest.raises(SourceError, match="aborts llama.cpp: its tokens 1022 and 1023 are both"):
         convert(checkpoint, out, verify=False)

@@ -1,0 +1,100 @@
+"""What a conversion starts from, whatever it is on disk: tensors under GGUF names, and a tokenizer.
+
+A folder is a checkpoint, with adapters merged as its rows are read. A file is recognised by its
+first bytes, never by its name: of 2023, `ggml_legacy` reads it; anything else is refused with what
+to do instead. No value of a tensor is read here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from komt_convert import arch
+from komt_convert.card import describe
+from komt_convert.checkpoint import Checkpoint, open_checkpoint
+from komt_convert.errors import SourceError, UnsupportedError
+from komt_convert.lora import merge
+from komt_convert.metadata import Metadata
+from komt_convert.tensors import Tensor
+from komt_convert.vocab import Vocabulary, read_vocabulary
+
+if TYPE_CHECKING:
+    from komt_convert.recipes import FileType
+
+Adapters = Sequence[tuple[str | os.PathLike[str], float]]
+"""Folders of LoRA adapters, and how strongly each counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model that can be written as GGUF.
+
+    `architecture` and `card` are metadata: what the model computes, and who made it. `kept` is the
+    file type of a source whose tensors are quantized already and stay as they are.
+    """
+
+    path: Path
+    tensors: tuple[Tensor, ...]
+    architecture: Metadata
+    vocabulary: Vocabulary
+    card: Metadata
+    size_bytes: int
+    kept: FileType | None = None
+
+
+def open_source(path: Path, adapters: Adapters = (), *, name: str | None = None) -> Source:
+    """The model at `path`; `name` overrules what its card says. Raises SourceError."""
+    if path.is_file():
+        return _open_file(path, adapters, name)
+    checkpoint = with_adapters(open_checkpoint(path), adapters)
+    architecture = arch.lookup(checkpoint.config)
+    vocabulary = read_vocabulary(checkpoint.folder, architecture.n_rows)
+    tensors = tuple(architecture.tensors(checkpoint))
+    return Source(
+        path=path,
+        tensors=tensors,
+        architecture=architecture.metadata(checkpoint),
+        vocabulary=vocabulary,
+        card=describe(checkpoint.folder, sum(t.n_elements for t in tensors), name=name),
+        size_bytes=checkpoint.size_bytes,
+    )
+
+
+def with_adapters(checkpoint: Checkpoint, adapters: Adapters) -> Checkpoint:
+    """The checkpoint with its adapters merged as its rows are read."""
+    tensors = checkpoint.tensors
+    for folder, scale in adapters:
+        tensors = merge(tensors, Path(folder), scale)
+    return replace(checkpoint, tensors=tensors)
+
+
+def _open_file(path: Path, adapters: Adapters, name: str | None) -> Source:
+    from komt_convert.ggml_legacy import MAGICS
+    from komt_convert.ggml_model import open_legacy
+
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic == b"GGUF":
+        raise UnsupportedError(
+            f"{path} is a GGUF file already; give it another type with: komt-local quantize",
+            f"{path}: 이미 GGUF 파일입니다. 타입을 바꾸려면 komt-local quantize를 쓰세요.",
+        )
+    if magic not in MAGICS:
+        raise SourceError(
+            f"{path} is a file, but no GGML file of 2023; give the folder that holds the "
+            "checkpoint's config.json.",
+            f"{path}: 2023년의 GGML 파일이 아닙니다. 체크포인트의 config.json이 있는 폴더를 "
+            "지정하세요.",
+        )
+    if adapters:
+        raise UnsupportedError(
+            f"Adapters are merged into checkpoints only, and {path} is a GGML file; "
+            "give the folder of the original checkpoint.",
+            f"{path}: GGML 파일에는 어댑터를 합칠 수 없습니다. 원본 체크포인트의 폴더를 "
+            "지정하세요.",
+        )
+    return open_legacy(path, name=name)
