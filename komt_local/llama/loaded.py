@@ -5,12 +5,13 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,10 @@ def _n_gpu_layers(library: ModuleType, wanted: int | str) -> int:
     if not library.llama_supports_gpu_offload():
         return 0
     return wanted if isinstance(wanted, int) else -1
+
+
+NormalForm = Literal["NFC", "NFD", "NFKC", "NFKD"]
+_NORMAL_FORMS: Mapping[str, NormalForm] = {form: form for form in get_args(NormalForm)}
 
 
 class Dimensions(NamedTuple):
@@ -165,7 +170,7 @@ class NativeModel:
     def tokenize(self, text: str, parse_special: bool = False) -> list[int]:
         """Token ids of a text, never with BOS; control tokens in it only with `parse_special`."""
         try:
-            raw = text.encode()
+            raw = self._prepared(text).encode()
         except UnicodeEncodeError as error:
             raise UsageError(
                 f"The text has a broken character at position {error.start}; give valid Unicode.",
@@ -178,6 +183,17 @@ class NativeModel:
                 tokens = np.empty(-found, np.int32)
                 found = self._tokenize(raw, tokens, parse_special)
         return cast(list[int], tokens[:found].tolist())
+
+    def _prepared(self, text: str) -> str:
+        """The text as llama.cpp must be given it to find the ids of the source tokenizer.
+
+        What a tokenizer does to a text and llama.cpp does not, the conversion records.
+        """
+        form = _NORMAL_FORMS.get(self.metadata.get("komt.tokenizer.normal_form", ""))
+        if form:
+            text = unicodedata.normalize(form, text)
+        absorbs = self.metadata.get("komt.tokenizer.absorbs_space") == "true"
+        return text[1:] if absorbs and text.startswith((" ", "▁")) else text
 
     def _tokenize(self, raw: bytes, tokens: NDArray[np.int32], parse_special: bool) -> int:
         target = tokens.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))

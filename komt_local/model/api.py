@@ -28,6 +28,7 @@ from .answers import (
     read_stops,
 )
 from .conversation import Conversation
+from .defaults import default_sampling
 from .loading import BATCH, Note, check_request, fit_context
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ class Model:
         if template is not None:
             prompts.choose(template, None)
         available = hardware.available_memory()
-        native = llama.load(library.resolve(reference), gpu_layers=gpu_layers)
+        path = library.resolve(reference)
+        native = llama.load(path, gpu_layers=gpu_layers)
         try:
             n_ctx, notes = fit_context(native, n_ctx, n_slots, available)
             context = llama.Context(
@@ -101,6 +103,7 @@ class Model:
         )
         model = cls(native, engine, n_ctx=n_ctx, template=template)
         model.notes = notes
+        library.touch(path)
         return model
 
     @property
@@ -138,8 +141,16 @@ class Model:
 
     @cached_property
     def template(self) -> prompts.Template:
-        """The prompt convention. Raises TemplateError if none was named and the file has none."""
-        return prompts.choose(self._template_name, self._native.chat_template)
+        """The prompt convention: the one named, the file's own, or the one its repository has.
+
+        Raises TemplateError when there is none of these.
+        """
+        from .. import library
+
+        name, carried = self._template_name, self._native.chat_template
+        if name is None and carried is None:
+            name = library.template_for(self.path)
+        return prompts.choose(name, carried)
 
     def stream(
         self,
@@ -154,12 +165,14 @@ class Model:
         """Answer a dialogue (a text is one user's message), event by event as the text comes.
 
         `context` is for templates with a context slot, `stop` ends the answer where such a text
-        begins, `sampling` are the fields of `Sampling`. Closing the iterator cancels the request.
+        begins, `sampling` are the fields of `Sampling` (those not given are as the file says, else
+        as the template's authors have them). Closing the iterator cancels the request.
         Raises, before anything runs, UsageError, TemplateError, ContextOverflow and Closed.
         """
-        stops = (*self.choose_template(template).stops, *read_stops(stop))
+        chosen = self.choose_template(template)
         tokens = self.prompt_tokens(messages, template=template, context=context)
-        ask = self._ask(tokens, stops, max_tokens, sampling)
+        sampling = default_sampling(self.metadata, chosen) | sampling
+        ask = self._ask(tokens, (*chosen.stops, *read_stops(stop)), max_tokens, sampling)
         return self._start(replace(ask, drops_first_space=self._native.is_sentencepiece))
 
     def chat(self, messages: Messages, **options: Any) -> Answer:
@@ -183,6 +196,7 @@ class Model:
         bos = self._native.bos
         if bos is not None and tokens[:1] != [bos]:
             tokens.insert(0, bos)
+        sampling = default_sampling(self.metadata, None) | sampling
         return self._start(self._ask(tokens, read_stops(stop), max_tokens, sampling))
 
     def complete(self, text: str, **options: Any) -> Answer:

@@ -1,0 +1,39 @@
+"""What holds for a request where its caller says nothing: the file's word, then the template's.
+
+llama.cpp's own tools read the same keys of a file:
+https://github.com/ggml-org/llama.cpp/blob/master/src/llama-arch.cpp (LLM_KV_GENERAL_SAMPLING_*)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from ..errors import UsageError
+from ..prompts import Template
+from .answers import read_sampling
+
+_FILE_KEYS: Mapping[str, tuple[str, Callable[[str], float]]] = {
+    "temperature": ("general.sampling.temp", float),
+    "top_k": ("general.sampling.top_k", int),
+    "top_p": ("general.sampling.top_p", float),
+    "min_p": ("general.sampling.min_p", float),
+    "repeat_penalty": ("general.sampling.penalty_repeat", float),
+    "repeat_last_n": ("general.sampling.penalty_last_n", int),
+}
+
+
+def default_sampling(metadata: Mapping[str, str], template: Template | None) -> dict[str, float]:
+    """Fields of `Sampling`: those of the file, and for a prompt by template, its authors'.
+
+    A file's value that makes no sense is passed over, because a model is no worse for it.
+    """
+    found = dict(template.sampling) if template else {}
+    for field, (key, read) in _FILE_KEYS.items():
+        if key in metadata:
+            try:
+                value = read(metadata[key])
+                read_sampling({field: value})
+            except (ValueError, UsageError):
+                continue
+            found[field] = value
+    return found
