@@ -209,14 +209,15 @@ def _place(reader: _Reader, version: tuple[str, int], path: Path) -> tuple[str, 
 
 def _type(number: int, name: str, version: tuple[str, int], path: Path) -> TensorType:
     allowed: tuple[str, ...] = PLAIN
-    if version >= ("GGJT", 2):
+    kind, number_of_kind = version
+    if kind == "GGJT" and number_of_kind >= 2:
         allowed += SINCE_GGJT_2
-    if version >= ("GGJT", 3):
+    if kind == "GGJT" and number_of_kind >= 3:
         allowed += SINCE_GGJT_3
     type_ = BY_NUMBER.get(number)
     if type_ is None or type_.name not in allowed:
-        kind = type_.name if type_ else f"type {number}"
-        raise _unsupported(path, f"{version[0]}v{version[1]} with {kind} ({name!r})")
+        found = type_.name if type_ else f"type {number}"
+        raise _unsupported(path, f"{kind}v{number_of_kind} with {found} ({name!r})")
     return type_
 
 

@@ -181,25 +181,31 @@ def _vocabulary(legacy: Legacy, warnings: list[Sentence]) -> Vocabulary:
 def _tokens(pieces: tuple[Piece, ...]) -> Iterator[Token]:
     """As llama.cpp's converter makes them, but for two things.
 
-    Pieces without scores get minus their rank, which is what SentencePiece gives them; with the
-    converter's 0 for all, llama.cpp merges in the wrong order. Empty ones become padding.
+    Pieces without scores get those of Llama; with the converter's 0 for all, llama.cpp merges in
+    the wrong order. Empty ones become padding.
     """
     for i, piece in enumerate(pieces):
-        score = float(BYTES.stop - i) if piece.score is None else piece.score
+        score = _score(i, piece.raw) if piece.score is None else piece.score
         if i < len(SPECIAL):
-            yield SPECIAL[i]._replace(score=0.0 if piece.score is None else score)
+            yield SPECIAL[i]._replace(score=score)
         elif not piece.raw:
             yield Token(f"[PAD{i}]", TokenType.UNUSED, PADDING_SCORE)
         elif i in BYTES and len(piece.raw) == 1:
-            byte = f"<0x{piece.raw[0]:02X}>"
-            yield Token(byte, TokenType.BYTE, 0.0 if piece.score is None else score)
+            yield Token(f"<0x{piece.raw[0]:02X}>", TokenType.BYTE, score)
         else:
             yield Token(piece.raw.decode().replace(" ", "▁"), TokenType.NORMAL, score)
 
 
+def _score(i: int, raw: bytes) -> float:
+    """SentencePiece numbers pieces by their rank; those of spaces alone Llama merges last."""
+    if i < BYTES.stop:
+        return 0.0
+    return float(BYTES.stop - i) if raw.strip(b" ") else -1e9
+
+
 def _ranked() -> Sentence:
     return (
-        "The file has no scores for its tokens; they are taken from the order of the tokens, as "
-        "SentencePiece numbers them.",
-        "파일에 토큰 점수가 없어 SentencePiece처럼 토큰 순서로 매겼습니다.",
+        "The file has no scores for its tokens; they are taken from the order of the tokens, as in "
+        "Llama's vocabulary.",
+        "파일에 토큰 점수가 없어 Llama 어휘처럼 토큰 순서로 매겼습니다.",
     )
