@@ -31,9 +31,10 @@ def write_ggml(
     type_: str = "F16",
     *,
     n_kv_heads: int = N_HEADS,
+    full_vocab: bool = False,
 ) -> Path:
     """Write a file whose matrices are of `type_` and whose norms are F32; returns its path."""
-    n_vocab = len(llama_pieces().texts)
+    n_vocab = len(llama_pieces(full_vocab).texts)
     sizes = (n_vocab, N_EMBD, 256, N_HEADS, N_LAYERS, N_EMBD // N_HEADS, FILE_TYPES[type_])
     parts = [MAGIC[kind], b"" if kind == "GGML" else struct.pack("<I", version)]
     parts += [struct.pack("<7I", *sizes), *tokens(full_vocab, has_scores=kind != "GGML")]
