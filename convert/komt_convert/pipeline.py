@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 
-from komt_convert import recipes
+from komt_convert import kernels, recipes
 from komt_convert.corpus import corpus
 from komt_convert.errors import SourceError
 from komt_convert.ggml import QUANTIZATION_VERSION, Tokenizer
@@ -60,8 +60,9 @@ def convert(
     refuse_lethal(layout, model.path)
     refuse_full_disk(target, layout.size)
     n_threads = available_processors() if threads is None else max(1, threads)
+    chosen = kernels.choose(layout.values_by_type)
     with replacing(target, force=force) as output:
-        write(layout, output, threads=n_threads, on_progress=progress)
+        write(layout, output, threads=n_threads, kernels=chosen, on_progress=progress)
         proof, n_tokens = Proof(), 0
         if verify:
             proof = verify_tensors(output.path, layout, threads=n_threads, on_progress=progress)
@@ -81,6 +82,7 @@ def convert(
         verified=verify,
         tokens_compared=n_tokens,
         has_chat_template="tokenizer.chat_template" in layout.metadata,
+        kernels=chosen.makers(layout.values_by_type),
         errors=proof.errors,
         sha256=proof.sha256,
         warnings=model.vocabulary.warnings,

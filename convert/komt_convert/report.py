@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -43,8 +43,9 @@ class Report:
 
     `source_bytes` are those of the weight files, `bits_per_weight` counts the tensor data of the
     new file, `seconds` run from start to end, and `peak_memory_bytes` is the most that the process
-    has had in memory at once, whatever it did before. Without verification, `tokens_compared` is 0
-    and `errors` and `sha256` are empty. `warnings` are sentences, each in English and Korean.
+    has had in memory at once, whatever it did before. `kernels` says of each quantized type whose
+    code made its bytes, which are the same either way. Without verification, `tokens_compared` is
+    0 and `errors` and `sha256` are empty. `warnings` are sentences, each in English and Korean.
     """
 
     out: Path
@@ -60,6 +61,7 @@ class Report:
     verified: bool
     tokens_compared: int
     has_chat_template: bool
+    kernels: Mapping[str, Literal["numba", "ggml"]]
     errors: tuple[TensorErrors, ...]
     sha256: str
     warnings: tuple[tuple[str, str], ...]

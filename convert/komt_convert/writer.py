@@ -19,6 +19,7 @@ import numpy as np
 from komt_convert import ggml
 from komt_convert.errors import QuantizationError, SourceError
 from komt_convert.gguf_header import CODES
+from komt_convert.kernels import GGML, Kernels
 from komt_convert.metadata import Metadata, Value, ValueType
 from komt_convert.output import Output
 from komt_convert.report import OnProgress, Progress
@@ -64,6 +65,13 @@ class Plan:
     def tensor_bytes(self) -> int:
         return sum(placed.n_bytes for placed in self.tensors)
 
+    @property
+    def values_by_type(self) -> dict[TensorType, int]:
+        counts: dict[TensorType, int] = {}
+        for placed in self.tensors:
+            counts[placed.type] = counts.get(placed.type, 0) + placed.tensor.n_elements
+        return counts
+
 
 def plan(metadata: Metadata, tensors: Iterable[Tensor], types: Mapping[str, TensorType]) -> Plan:
     """The layout of a file with `tensors` in the order of `types`, which has each of them."""
@@ -79,7 +87,12 @@ def plan(metadata: Metadata, tensors: Iterable[Tensor], types: Mapping[str, Tens
 
 
 def write(
-    plan: Plan, output: Output, *, threads: int, on_progress: OnProgress | None = None
+    plan: Plan,
+    output: Output,
+    *,
+    threads: int,
+    kernels: Kernels = GGML,
+    on_progress: OnProgress | None = None,
 ) -> None:
     """Fill `output` with all of `plan`; at most one chunk per thread is in memory."""
     output.resize(plan.size)
@@ -92,7 +105,7 @@ def write(
         try:
             while True:
                 more = islice(todo, 2 * threads - len(pending))
-                pending |= {pool.submit(_write_chunk, chunk, output) for chunk in more}
+                pending |= {pool.submit(_write_chunk, chunk, output, kernels) for chunk in more}
                 if not pending:
                     return
                 # Windows does not deliver Ctrl-C to a wait without an end.
@@ -122,7 +135,7 @@ def chunks(placed: Placed) -> Iterator[Chunk]:
         yield Chunk(placed, start, min(start + step, n_rows))
 
 
-def _write_chunk(chunk: Chunk, output: Output) -> int:
+def _write_chunk(chunk: Chunk, output: Output, kernels: Kernels) -> int:
     """Load, quantize and write some rows; gives the bytes that they take in the source."""
     placed, tensor = chunk.placed, chunk.placed.tensor
     if isinstance(tensor, Packed) and tensor.dtype == placed.type.name:
@@ -131,7 +144,7 @@ def _write_chunk(chunk: Chunk, output: Output) -> int:
         rows = tensor.read(chunk.start, chunk.stop)
         if not np.isfinite(rows).all():
             raise _not_finite(tensor)
-        data = ggml.quantize(placed.type, rows)
+        data = kernels.quantize(placed.type, rows)
     if not ggml.is_valid(placed.type, data):
         raise _too_large(tensor, placed.type)
     output.write_at(placed.offset + chunk.start * placed.row_bytes, data.data)
