@@ -88,3 +88,7 @@ def i32s(values: Array) -> Value:
 
 def u32s(values: Array) -> Value:
     return Value(ValueType.ARRAY, values, ValueType.U32)
+
+
+def flags(values: Array) -> Value:
+    return Value(ValueType.ARRAY, values, ValueType.BOOL)

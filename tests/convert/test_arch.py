@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from checkpoints import llama_weights, noise, write_llama_checkpoint, write_weights
+from checkpoints import (
+    FAMILIES,
+    llama_weights,
+    noise,
+    write_family_checkpoint,
+    write_llama_checkpoint,
+    write_weights,
+)
 from komt_convert.arch import MODULES, lookup
 from komt_convert.checkpoint import open_checkpoint, read_json
 from komt_convert.errors import SourceError, UnsupportedError
@@ -36,10 +43,19 @@ def test_a_config_without_an_architecture(config: dict[str, Any]) -> None:
         lookup(config)
 
 
-def test_every_module_of_the_table_is_there() -> None:
-    config = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1}
-    for name in MODULES:
-        lookup({**config, "num_attention_heads": 8, "architectures": [name]})
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_tensor_of_a_family_has_its_place(family: str, tmp_path: Path) -> None:
+    """And there is a family for each class in the table but those that are Llama itself."""
+    tensors = tensors_of(write_family_checkpoint(tmp_path, family))
+    assert len(tensors) > 10
+    classes = {name for make in FAMILIES.values() for name in make()["architectures"]}
+    llama = {"LLaMAForCausalLM", "LlamaForCausalLM", "MistralForCausalLM"}
+    assert classes == MODULES.keys() - llama
+
+
+def test_a_class_that_llama_cpp_lacks_is_told_apart_from_an_unknown_one() -> None:
+    with pytest.raises(UnsupportedError, match="llama.cpp cannot run .* HyperCLOVAXForCausalLM"):
+        lookup({"architectures": ["HyperCLOVAXForCausalLM"]})
 
 
 def test_rows_of_q_and_k_are_interleaved(tmp_path: Path) -> None:
@@ -159,7 +175,8 @@ def test_defaults_are_those_of_transformers() -> None:
     from transformers import LlamaConfig
 
     reference = LlamaConfig()
-    metadata = lookup({**CONFIG, "vocab_size": None}).metadata(_Source)
+    config = {key: value for key, value in CONFIG.items() if key != "vocab_size"}
+    metadata = lookup(config).metadata(_Source)
     found = {key.removeprefix("llama."): value.data for key, value in metadata.items()}
     assert found["vocab_size"] == reference.vocab_size
     assert found["context_length"] == reference.max_position_embeddings

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from checkpoints import write_llama_checkpoint
+from checkpoints import (
+    FAMILIES,
+    shapes,
+    weights_of,
+    write_checkpoint,
+    write_family_checkpoint,
+    write_llama_checkpoint,
+    write_weights,
+)
 from komt_convert import convert
 
 N_TOKENS = 200
@@ -54,14 +62,105 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+EXAONE_NAMES = {
+    "num_layers": "num_hidden_layers",
+    "layer_norm_epsilon": "rms_norm_eps",
+    "activation_function": "hidden_act",
+}
+FAMILY_CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "gpt-neox": ("gpt-neox", {}),
+    "gpt-neox, half of each head": ("gpt-neox", {"rotary_pct": 0.5, "rotary_emb_base": 50000}),
+    "gpt-neox, one after the other": ("gpt-neox", {"use_parallel_residual": False}),
+    "qwen2": ("qwen2", {}),
+    "qwen3": ("qwen3", {}),
+    "gemma2": ("gemma2", {}),
+    "gemma3": ("gemma3", {}),
+    "gemma3, rope_parameters": (
+        "gemma3",
+        {
+            "rope_theta": None,
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 500000.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 5000.0},
+            },
+        },
+    ),
+    "exaone4": ("exaone4", {}),
+    "exaone4, windows": (
+        "exaone4",
+        {
+            "hidden_size": 64,
+            "intermediate_size": 64,
+            "num_hidden_layers": 64,
+            "sliding_window": 32,
+            "sliding_window_pattern": "LLLG",
+            "layer_types": (["sliding_attention"] * 3 + ["full_attention"]) * 16,
+            "rope_scaling": {**LLAMA3, "original_max_position_embeddings": 64},
+        },
+    ),
+    "gpt-neox, rope_parameters": (
+        "gpt-neox",
+        {
+            "rotary_pct": None,
+            "rotary_emb_base": None,
+            "rope_parameters": {
+                "rope_type": "linear",
+                "factor": 2.0,
+                "rope_theta": 5000.0,
+                "partial_rotary_factor": 0.5,
+            },
+        },
+    ),
+    "qwen2, yarn": (
+        "qwen2",
+        {
+            "rope_scaling": {
+                "type": "yarn",
+                "factor": 4.0,
+                "original_max_position_embeddings": 64,
+            },
+        },
+    ),
+}
+
+
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_logits_are_those_of_transformers(name: str, tmp_path: Path) -> None:
     checkpoint = write_llama_checkpoint(tmp_path / "tiny", **{**SMALL, **CASES[name]})
-    convert(checkpoint, tmp_path / "tiny.gguf", quant="F32", verify=False)
-    ids = np.random.default_rng(1).integers(3, 1024, N_TOKENS).tolist()
-    expected = log_softmax(transformers_logits(checkpoint, ids))
-    found = log_softmax(llama_cpp_logits(tmp_path / "tiny.gguf", ids))
+    compare_logits(checkpoint, tmp_path / "tiny.gguf", 1024)
+
+
+@pytest.mark.parametrize("name", FAMILY_CASES)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_logits_of_other_families_are_those_of_transformers(name: str, tmp_path: Path) -> None:
+    family, config = FAMILY_CASES[name]
+    checkpoint = write_family_checkpoint(tmp_path / "tiny", family, config=config)
+    compare_logits(checkpoint, tmp_path / "tiny.gguf", 767)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_logits_of_exaone_are_those_of_a_llama_with_its_weights(tmp_path: Path) -> None:
+    """transformers has no such class: it came with the checkpoints, and computes the same."""
+    config = {**FAMILIES["exaone"](), "vocab_size": 768}
+    twin = {**config, "architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+    for theirs, ours in EXAONE_NAMES.items():
+        twin[ours] = twin.pop(theirs)
+    weights = weights_of(config, seed=0)
+    names = dict(zip(shapes(twin), weights, strict=True))
+    llama = write_checkpoint(tmp_path / "llama", twin, vocab="byte-level")
+    write_weights(llama, {llama: weights[exaone] for llama, exaone in names.items()}, dtype="BF16")
+    exaone = write_family_checkpoint(tmp_path / "exaone", "exaone")
+    compare_logits(exaone, tmp_path / "tiny.gguf", 767, reference=llama)
+
+
+def compare_logits(
+    checkpoint: Path, out: Path, n_tokens: int, *, reference: Path | None = None
+) -> None:
+    convert(checkpoint, out, quant="F32", verify=False)
+    ids = np.random.default_rng(1).integers(3, n_tokens, N_TOKENS).tolist()
+    expected = log_softmax(transformers_logits(reference or checkpoint, ids))
+    found = log_softmax(llama_cpp_logits(out, ids))
     divergence = (np.exp(expected) * (expected - found)).sum(axis=1)
     assert expected.std() > 0.5  # the noise is not so faint that everything would pass
     assert divergence.max() < 1e-5

@@ -1,6 +1,6 @@
 """Record what llama.cpp's own tools make of the tiny checkpoints in `tests/checkpoints.py`.
 
-    python tests/golden/make.py llama_cpp_python-0.3.36.tar.gz
+    python tests/golden/make.py llama_cpp_python-0.3.36.tar.gz [NAME...]
 
 The argument is the source archive of llama-cpp-python, or the folder that it was unpacked to: its
 vendor/llama.cpp/convert_hf_to_gguf.py, with the gguf package beside it, writes F32, F16, BF16 and
@@ -9,8 +9,9 @@ file. Needs torch and transformers, as that converter does. For each checkpoint 
 written beside this script: metadata, and names, shapes, types and digests of all tensors. The tests
 compare with these files alone.
 
-Of the converter one function is replaced: it knows pre-tokenizers by the digest of what a tokenizer
-does to one text, and an excerpt of GPT-2's vocabulary has another digest than the whole.
+Of the converter two things are replaced. It knows pre-tokenizers by the digest of what a tokenizer
+does to one text, and an excerpt of GPT-2's vocabulary has another digest than the whole. And it
+reads `rotary_pct` of GPT-NeoX, which transformers 5 keeps under another name.
 """
 
 from __future__ import annotations
@@ -40,18 +41,25 @@ QUANTIZED = {"Q4_0": 2, "Q6_K": 18, "Q4_K_M": 15, "Q5_K_M": 17}
 RUN_CONVERTER = """
 import runpy, sys
 sys.path.insert(0, sys.argv[1])
-from conversion.base import TextModel
+from conversion.base import ModelBase, TextModel
 TextModel.get_vocab_base_pre = lambda self, tokenizer: "gpt-2"
+load = ModelBase.load_hparams
+def load_hparams(*arguments, **options):
+    found = load(*arguments, **options)
+    if "GPTNeoXForCausalLM" in found["architectures"]:
+        found["rotary_pct"] = found["rope_parameters"]["partial_rotary_factor"]
+    return found
+ModelBase.load_hparams = staticmethod(load_hparams)
 del sys.argv[0]
 runpy.run_path(sys.argv[0] + "/convert_hf_to_gguf.py", run_name="__main__")
 """
 
 
-def main(source: Path) -> None:
+def main(source: Path, names: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         converter = find_converter(source, work)
-        for name in GOLDEN:
+        for name in names or GOLDEN:
             checkpoint = write_golden_checkpoint(work, name)
             golden = record_checkpoint(converter, checkpoint, work)
             text = json.dumps(golden, ensure_ascii=False, indent=1)
@@ -125,6 +133,6 @@ def record_metadata(reader: gguf.GGUFReader) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) < 2:
         raise SystemExit(__doc__)
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -56,10 +56,12 @@ class Slot:
     optional: bool = False
 
 
-def fill(slots: Iterable[Slot], tensors: Mapping[str, Tensor], *, unused: str) -> list[Tensor]:
+def fill(
+    slots: Iterable[Slot], tensors: Mapping[str, Tensor], *, unused: str | tuple[str, ...]
+) -> list[Tensor]:
     """The tensors under their GGUF names, in the order of the slots.
 
-    Names that end with `unused` are buffers that every program computes for itself.
+    Names that end with (one of) `unused` are buffers that every program computes for itself.
     """
     by_source = {slot.source: slot for slot in slots}
     unmapped = [n for n in tensors if n not in by_source and not n.endswith(unused)]
