@@ -150,6 +150,12 @@ def sampling_of(options: Mapping[str, Any]) -> dict[str, Any]:
     return {field: value for field, value in given if value is not None}
 
 
+def answer_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """How an answer is made, as the methods of `Model` take it."""
+    limits = {"max_tokens": options["max_tokens"], "stop": options["stop"]}
+    return limits | sampling_of(options)
+
+
 def load(reference: str | None, options: Mapping[str, Any]) -> Model:
     """Open the model that the command line names, as its options say."""
     from ..model import Model

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,9 +12,11 @@ from ..language import say
 from . import options
 from .base import KomtCommand
 from .output import print_answer
+from .typed import composed, read_prompt, read_variables, text_or_file
 
 if TYPE_CHECKING:
     from ..model import Model
+    from ..prompts.tasks import Task
     from ..types import Event, MessageDict
 
 
@@ -53,63 +53,87 @@ if TYPE_CHECKING:
     metavar="TEXT|@FILE",
     help=say("For templates with a context slot.", "맥락을 받는 템플릿에 넣을 글."),
 )
+@click.option(
+    "--task",
+    metavar="NAME",
+    help=say(
+        "A prompt file: QA, translation, summarization, or one's own.",
+        "프롬프트 파일: QA, translation, summarization 또는 직접 만든 것.",
+    ),
+)
+@click.option(
+    "--var",
+    multiple=True,
+    metavar="NAME=TEXT|@FILE",
+    help=say("A variable of the task (repeatable).", "작업에 넣을 변수(반복 가능)."),
+)
 @options.loading()
 @options.answering()
 @options.json_output()
 @options.quiet()
 def command(prompt: str | None, model: str | None, **given: Any) -> None:
-    text = _read_prompt(prompt)
-    given["context"] = _text_or_file(given["context"])
+    if given["context"] is not None:
+        given["context"] = text_or_file(given["context"], "--context")
+    if given["task"] is not None:
+        task, values = _read_task(prompt, given)
+        with options.load(model, given) as opened:
+            print_answer(_stream_task(opened, task, values, given), as_json=given["json"])
+        return
+    text = read_prompt(prompt)
     with options.load(model, given) as opened:
         print_answer(_stream(opened, text, given), as_json=given["json"])
 
 
 def _stream(model: Model, text: str, given: dict[str, Any]) -> Iterator[Event]:
-    limits = {"max_tokens": given["max_tokens"], "stop": given["stop"]}
-    sampling = options.sampling_of(given)
     if given["raw"]:
         return model.stream_completion(
-            text, parse_special=given["parse_special"], **limits, **sampling
+            text, parse_special=given["parse_special"], **options.answer_options(given)
         )
-    messages: list[MessageDict] = [{"role": "user", "content": text}]
+    messages: list[MessageDict] = [{"role": "user", "content": composed(text)}]
     if given["system"]:
-        messages.insert(0, {"role": "system", "content": given["system"]})
-    return model.stream(messages, context=given["context"], **limits, **sampling)
+        messages.insert(0, {"role": "system", "content": composed(given["system"])})
+    return model.stream(messages, context=given["context"], **options.answer_options(given))
 
 
-def _read_prompt(prompt: str | None) -> str:
-    if prompt is not None and prompt != "-":
-        return prompt
-    if prompt is None and sys.stdin.isatty():
+def _stream_task(
+    model: Model, task: Task, values: dict[str, str], given: dict[str, Any]
+) -> Iterator[Event]:
+    answering = options.answer_options(given)
+    answering["stop"] = (*task.stops, *answering["stop"])
+    return model.stream_segments(task.render(values), prefix=task.prefix, **answering)
+
+
+def _read_task(prompt: str | None, given: dict[str, Any]) -> tuple[Task, dict[str, str]]:
+    """The task and its variables; the prompt is the one variable that was not named."""
+    from ..prompts.folders import task_folders
+    from ..prompts.tasks import find_task
+
+    _refuse_what_a_task_has(given)
+    task = find_task(given["task"], task_folders())
+    values = read_variables(given["var"])
+    missing = [name for name in task.variables if name not in values]
+    if len(missing) == 1:
+        values[missing[0]] = composed(read_prompt(prompt))
+    elif prompt is not None:
+        needed = ", ".join(task.variables)
         raise UsageError(
-            'There is no prompt; give one (komt-local run "…"), or pipe it in.',
-            '프롬프트가 없습니다. komt-local run "…"처럼 주거나 파이프로 넘기세요.',
+            f"It is not clear which variable of the task {task.name} ({needed}) the prompt is; "
+            "name all but one with --var.",
+            f"프롬프트가 작업 {task.name}의 어느 변수({needed})인지 알 수 없습니다. "
+            "하나만 남기고 --var로 주세요.",
         )
-    try:
-        text = sys.stdin.read().rstrip("\n")
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"Standard input is no {error.encoding} text; convert it to UTF-8 first.",
-            f"표준 입력이 {error.encoding} 글이 아닙니다. 먼저 UTF-8로 바꾸세요.",
-        ) from error
-    if not text:
-        raise UsageError(
-            "Standard input holds no prompt; give it some text.",
-            "표준 입력이 비어 있습니다. 프롬프트를 넣으세요.",
-        )
-    return text
+    task.render(values)
+    return task, values
 
 
-def _text_or_file(value: str | None) -> str | None:
-    """The text itself, or with a leading '@' what the file of that name holds."""
-    if value is None or not value.startswith("@"):
-        return value
-    try:
-        return Path(value[1:]).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"The context file {value[1:]!r} cannot be read as UTF-8 text ({error}); "
-            "check its path.",
-            f"맥락 파일 {value[1:]!r}을(를) UTF-8 글로 읽을 수 없습니다({error}). "
-            "경로를 확인하세요.",
-        ) from error
+def _refuse_what_a_task_has(given: dict[str, Any]) -> None:
+    """A task's prompt is complete in itself."""
+    for name in ("raw", "parse_special", "context", "system", "template"):
+        if given[name]:
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"{flag} does not go with --task, whose prompt is complete in itself; "
+                "leave one of them out.",
+                f"{flag}은(는) 그 자체로 완전한 프롬프트인 --task와 함께 쓸 수 없습니다. "
+                "둘 중 하나를 빼세요.",
+            )

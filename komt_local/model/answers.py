@@ -98,7 +98,10 @@ def _check_range(name: str, value: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request that was found to be right: what to evaluate, and when to end."""
+    """A request that was found to be right: what to evaluate, and when to end.
+
+    `prefix` is what the prompt began of the answer, told again in front of it.
+    """
 
     tokens: list[int]
     sampling: Sampling
@@ -106,6 +109,7 @@ class Ask:
     stops: tuple[str, ...]
     end_tokens: frozenset[int]
     drops_first_space: bool = False
+    prefix: str = ""
 
 
 def events(engine: Engine, ask: Ask, piece: Callable[[int], bytes]) -> Iterator[Event]:
@@ -116,6 +120,8 @@ def events(engine: Engine, ask: Ask, piece: Callable[[int], bytes]) -> Iterator[
     text = TextStream(ask.stops, drops_first_space=ask.drops_first_space)
     n_tokens = 0
     try:
+        if ask.prefix:
+            yield Event(ask.prefix, _usage(request, n_tokens))
         for n_tokens, token in enumerate(request, 1):
             shown = text.feed(_piece_or_nothing(piece, token))
             if text.stopped:

@@ -199,6 +199,25 @@ class Model:
         sampling = default_sampling(self.metadata, None) | sampling
         return self._start(self._ask(tokens, read_stops(stop), max_tokens, sampling))
 
+    def stream_segments(
+        self,
+        segments: Iterable[prompts.Segment],
+        *,
+        prefix: str = "",
+        max_tokens: int | None = None,
+        stop: str | Sequence[str] = (),
+        **sampling: Any,
+    ) -> Iterator[Event]:
+        """Answer a prompt that is complete in itself, as a task's is: `Task.render` makes these.
+
+        `prefix` is what the prompt began of the answer; the first event tells it again.
+        """
+        tokens = prompts.encode(segments, self._native)
+        sampling = default_sampling(self.metadata, None) | sampling
+        ask = self._ask(tokens, read_stops(stop), max_tokens, sampling)
+        drops = self._native.is_sentencepiece and not prefix
+        return self._start(replace(ask, drops_first_space=drops, prefix=prefix))
+
     def complete(self, text: str, **options: Any) -> Answer:
         """The whole of what follows a text; options as for `stream_completion`."""
         return fold(self.stream_completion(text, **options))

@@ -58,7 +58,7 @@ def test_without_arguments_the_help_is_shown(capsys: pytest.CaptureFixture[str])
         (["run", "--temp", "warm"], r"Error: .*'warm' is not a valid float"),
         (["convert"], r"Error: Missing argument 'SOURCE'"),
         (["run", "-ngl", "some", "x"], r"Error: .*'some' is not auto, all or a number"),
-        (["run", "--context", "@/no/such/file", "x"], r"Error: The context file"),
+        (["run", "--context", "@/no/such/file", "x"], r"Error: The file .* of --context"),
     ],
 )
 def test_usage_errors_are_one_sentence_and_status_2(
