@@ -1,7 +1,7 @@
 """Makes new questions of those in the text: what people drop, add, misspell or put differently.
 
-Every function takes the random generator first, so that a seed gives the same training again.
-Nothing here reads a held-out question. Text is NFC throughout.
+All chance comes from one random generator, so that a seed gives the same training again. Nothing
+here reads a held-out question. Text is NFC throughout.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
-from intents import Intent, Other
+from intents import Corpus, Intent, Other, has_word
 
 PHRASES: dict[str, tuple[str, ...]] = {
     name: tuple(block.split("\n")[:-1])
@@ -43,6 +43,7 @@ PARTICLES = (
     "의",
     "",
 )
+GAP = "{}"
 COUNTERS = ("개", "월", "시", "년", "명", "번", "살", "일")
 LEADS_NEAR = {
     0: 1,
@@ -78,29 +79,62 @@ VOWELS_NEAR = {
 SYLLABLE, LEAD, VOWEL = 0xAC00, 21 * 28, 28
 
 
-def of_intent(rng: Random, intent: Intent, other: Other) -> str:
-    """A question that should get the intent's answer."""
-    fate = rng.random()
-    if fate < 0.1:
-        return rng.choice(intent.questions)
-    noise = Noise(rng, other, intent.english)
-    if fate < 0.6:
-        return _vary(noise, rng.choice(intent.questions), intent.words)
-    return _around(noise, rng.choice(intent.words))
+class Augmenter:
+    """Endless new questions for a corpus."""
 
+    def __init__(self, corpus: Corpus, rng: Random) -> None:
+        self.rng, self.other = rng, corpus.other
+        self.frames = {english: frames(corpus, english) for english in (False, True)}
 
-def of_other(rng: Random, other: Other) -> str:
-    """A question on anything else: one from the text, a word in a frame, or words at random."""
-    fate = rng.random()
-    if fate < 0.45:
-        question = rng.choice(other.questions)
+    def of_intent(self, intent: Intent) -> str:
+        """A question that should get the intent's answer."""
+        rng, fate = self.rng, self.rng.random()
+        noise = Noise(rng, self.other, intent.english)
         if fate < 0.1:
-            return question
-        return _vary(Noise(rng, other, question.isascii()), question, ())
-    noise = Noise(rng, other, rng.random() < 0.2)
-    if fate < 0.75:
-        return _around(noise, noise.noun())
-    return _surface(rng, " ".join(noise.word() for _ in range(rng.randint(2, 8))), noise.english)
+            return rng.choice(intent.questions)
+        if fate < 0.52:
+            return _vary(noise, rng.choice(intent.questions), intent.words)
+        word = rng.choice(intent.words)
+        if fate < 0.75:
+            return self._in_frame(noise, word)
+        return _around(noise, word)
+
+    def of_other(self) -> str:
+        """A question on anything else: from the text, a word in a frame, or words at random."""
+        rng, fate = self.rng, self.rng.random()
+        if fate < 0.35:
+            question = rng.choice(self.other.questions)
+            if fate < 0.07:
+                return question
+            return _vary(Noise(rng, self.other, question.isascii()), question, ())
+        noise = Noise(rng, self.other, rng.random() < 0.2)
+        if fate < 0.7:
+            return self._in_frame(noise, noise.noun())
+        if fate < 0.85:
+            return _around(noise, noise.noun())
+        return _surface(
+            rng, " ".join(noise.word() for _ in range(rng.randint(2, 8))), noise.english
+        )
+
+    def _in_frame(self, noise: Noise, word: str) -> str:
+        question = self.rng.choice(self.frames[noise.english]).replace(GAP, word)
+        return _vary(noise, question, (word,))
+
+
+def frames(corpus: Corpus, english: bool) -> tuple[str, ...]:
+    """The intents' own questions with a gap for the key word.
+
+    With another intent's key word in the gap they belong to that intent, with a foreign noun to
+    none: the manner of asking must not decide. Those that hold a second key word are left out.
+    """
+    intents = [intent for intent in corpus.intents if intent.english == english]
+    words = tuple(word for intent in intents for word in intent.words)
+    made = []
+    for intent in intents:
+        for word in intent.words:
+            bare = re.compile(re.escape(word), re.IGNORECASE)
+            made += [bare.sub(GAP, question, count=1) for question in intent.questions]
+    return tuple(line for line in made if GAP in line and line != GAP and not has_word(line, words))
 
 
 @dataclass(frozen=True)
@@ -122,7 +156,7 @@ class Noise:
         if self.english:
             one, two = rng.choice(nouns), rng.choice(nouns)
             return one[: len(one) // 2] + two[len(two) // 2 :]
-        return "".join(rng.choice(rng.choice(nouns)) for _ in range(rng.randint(2, 3)))
+        return "".join(rng.choice(_syllables(self.other)) for _ in range(rng.randint(2, 3)))
 
     def word(self) -> str:
         fate = self.rng.random()
@@ -146,6 +180,21 @@ class Noise:
 @cache
 def _words(questions: tuple[str, ...], english: bool) -> tuple[str, ...]:
     return tuple(word for line in questions if line.isascii() == english for word in line.split())
+
+
+@cache
+def _syllables(other: Other) -> str:
+    """Every syllable of the foreign text once, so that rare ones are met as well."""
+    return "".join(
+        sorted(
+            {
+                letter
+                for line in (*other.nouns, *other.questions)
+                for letter in line
+                if letter.isalpha() and not letter.isascii()
+            }
+        )
+    )
 
 
 def _vary(noise: Noise, question: str, words: Sequence[str]) -> str:

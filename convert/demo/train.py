@@ -36,8 +36,8 @@ class Recipe:
     """What decides the result; the defaults are those of the model that ships."""
 
     seed: int = 2026
-    steps: int = 1200
-    vocabulary: int = 3072
+    steps: int = 1700
+    vocabulary: int = 2048
     width: int = 256
     layers: int = 4
     heads: int = 8
@@ -47,7 +47,7 @@ class Recipe:
     warmup: int = 60
     batch: int = 88
     whole_batch: int = 32
-    other_share: float = 0.24
+    other_share: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,13 @@ def samples(corpus: Corpus, pieces: Any, recipe: Recipe, rng: Random) -> Iterato
     answers = {answer: answer_ids(pieces, answer) for answer in corpus.answers}
     weights = [0.6 if intent.english else 1.0 for intent in corpus.intents]
     forms = list(FORMS)
+    new = augment.Augmenter(corpus, rng)
     while True:
         if rng.random() < recipe.other_share:
-            question, answer = augment.of_other(rng, corpus.other), corpus.other.answer
+            question, answer = new.of_other(), corpus.other.answer
         else:
             intent: Intent = rng.choices(corpus.intents, weights)[0]
-            question, answer = augment.of_intent(rng, intent, corpus.other), intent.answer
+            question, answer = new.of_intent(intent), intent.answer
         prompt = prompt_ids(pieces, rng.choice(forms), question, dropout=rng.random() < 0.5)
         yield Sample(prompt + answers[answer], len(prompt))
 
