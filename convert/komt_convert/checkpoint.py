@@ -27,12 +27,20 @@ PACKED = re.compile(r"\.(qweight|qzeros|weight_packed|weight_scale|weight_scale_
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """An open checkpoint; `size_bytes` counts its weight files, nothing of which is read yet."""
+    """An open checkpoint; `size_bytes` counts its weight files, nothing of which is read yet.
+
+    `tokenizer_folder` is where its tokenizer lies when that is elsewhere.
+    """
 
     folder: Path
     config: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
     size_bytes: int
+    tokenizer_folder: Path | None = None
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.tokenizer_folder or self.folder
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,8 @@ from komt_convert import arch
 from komt_convert.card import describe
 from komt_convert.checkpoint import Checkpoint, open_checkpoint
 from komt_convert.errors import SourceError, UnsupportedError
-from komt_convert.lora import merge
+from komt_convert.lora import merge_into
+from komt_convert.lora_file import is_adapter, read_adapter
 from komt_convert.metadata import Metadata
 from komt_convert.tensors import Tensor
 from komt_convert.vocab import Vocabulary, read_vocabulary
@@ -46,13 +47,28 @@ class Source:
     kept: FileType | None = None
 
 
-def open_source(path: Path, adapters: Adapters = (), *, name: str | None = None) -> Source:
-    """The model at `path`; `name` overrules what its card says. Raises SourceError."""
+def open_source(
+    path: Path, adapters: Adapters = (), *, base: Path | None = None, name: str | None = None
+) -> Source:
+    """The model at `path`; `name` overrules what its card says.
+
+    An adapter counts as its base model with it merged: `base`, or the folder that it names.
+    Raises SourceError.
+    """
     if path.is_file():
         return _open_file(path, adapters, name)
-    checkpoint = with_adapters(open_checkpoint(path), adapters)
+    model = path
+    if is_adapter(path):
+        model, adapters = base_of(path, base), [(path, 1.0), *adapters]
+        name = name or path.resolve().name
+    elif base is not None:
+        raise SourceError(
+            f"{path} is no adapter, so it has no base model; leave --base out.",
+            f"{path} 폴더는 어댑터가 아니라 기반 모델이 없습니다. --base를 빼세요.",
+        )
+    checkpoint = with_adapters(open_checkpoint(model), adapters)
     architecture = arch.lookup(checkpoint.config)
-    vocabulary = read_vocabulary(checkpoint.folder, architecture.n_rows)
+    vocabulary = read_vocabulary(checkpoint.tokenizer, architecture.n_rows)
     tensors = tuple(architecture.tensors(checkpoint))
     return Source(
         path=path,
@@ -66,10 +82,28 @@ def open_source(path: Path, adapters: Adapters = (), *, name: str | None = None)
 
 def with_adapters(checkpoint: Checkpoint, adapters: Adapters) -> Checkpoint:
     """The checkpoint with its adapters merged as its rows are read."""
-    tensors = checkpoint.tensors
     for folder, scale in adapters:
-        tensors = merge(tensors, Path(folder), scale)
-    return replace(checkpoint, tensors=tensors)
+        checkpoint = merge_into(checkpoint, read_adapter(Path(folder)), scale)
+    return checkpoint
+
+
+def base_of(folder: Path, given: Path | None = None) -> Path:
+    """The folder of the model that an adapter was trained on: the one given, or the one it names.
+
+    A name on the Hugging Face hub counts as a folder of that name beside the adapter.
+    """
+    if given is not None:
+        return given
+    named = read_adapter(folder).base
+    for place in (Path(named), folder / named, folder.resolve().parent / Path(named).name):
+        if named and (place / "config.json").is_file():
+            return place
+    what = repr(named) if named else "a model that it does not name"
+    raise SourceError(
+        f"{folder} is an adapter for {what}, which is not here; give its folder with --base.",
+        f"{folder} 폴더는 {named!r} 모델의 어댑터인데 그 모델이 여기 없습니다. "
+        "--base로 폴더를 지정하세요.",
+    )
 
 
 def _open_file(path: Path, adapters: Adapters, name: str | None) -> Source:

@@ -20,6 +20,7 @@ from komt_convert import convert
 from komt_convert.checkpoint import open_checkpoint
 from komt_convert.errors import SourceError, UnsupportedError
 from komt_convert.lora import merge
+from komt_convert.lora_file import read_adapter
 from komt_convert.pickled import read_pickled
 
 SINGLE, INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
@@ -135,7 +136,7 @@ def test_an_adapter_may_be_pickled(tmp_path: Path) -> None:
     adapter.mkdir()
     write_json(adapter / "adapter_config.json", {"peft_type": "LORA", "r": 4, "lora_alpha": 4})
     torch.save({n: torch.from_numpy(v) for n, v in halves.items()}, adapter / "adapter_model.bin")
-    merged = merge(base, adapter)[f"{name}.weight"]
+    merged = merge(base, read_adapter(adapter))[f"{name}.weight"]
     expected = base[f"{name}.weight"].read(0, 64) + b @ a
     np.testing.assert_allclose(merged.read(0, 64), expected, rtol=0, atol=1e-6)
 
