@@ -13,6 +13,7 @@ from .. import library
 from ..language import say
 from . import options
 from .base import KomtCommand
+from .typed import MarkerWatch, composed
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 @click.argument("model", required=False)
 @options.loading()
 @options.answering()
+@options.strict_input()
 @click.option(
     "--history/--no-history",
     "history",
@@ -78,19 +80,29 @@ def _open_chat(model: Model, given: dict[str, Any], *, styled: bool) -> Chat:
             )
         )
 
+    system = composed(given["system"]) if given["system"] else None
+    watch = MarkerWatch(
+        strict=given["strict_input"],
+        note=lambda text: None if given["quiet"] else screen.note(text),
+    )
+
+    def check(text: str, settings: Settings) -> None:
+        template = settings.options.get("template")
+        found = model.typed_markers(text, template=template)
+        watch.check(model.choose_template(template).name, found)
+
     talk = model.conversation(
-        given["system"],
+        system,
         history=given["history"],
         on_overflow=given["on_overflow"],
         on_drop=say_dropped,
     )
-    answer_options = {"max_tokens": given["max_tokens"], "stop": given["stop"]}
-    settings = Settings(answer_options | options.sampling_of(given))
+    settings = Settings(options.answer_options(given))
     about = [
         f"{say('model', '모델')}: {model.name} ({model.path})",
         f"{say('template', '템플릿')}: {model.template.name}",
     ]
-    return Chat(talk, settings, screen, n_ctx=model.n_ctx, about=about)
+    return Chat(talk, settings, screen, n_ctx=model.n_ctx, about=about, check=check)
 
 
 def _greet(model: Model, screen: Screen, given: dict[str, Any]) -> None:

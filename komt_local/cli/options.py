@@ -134,6 +134,17 @@ def _sampling(flag: str, name: str, kind: type, en: str, ko: str) -> Decorator:
     return click.option(flag, name, type=lowest, metavar="X", help=say(en, ko))
 
 
+def strict_input() -> Decorator:
+    return click.option(
+        "--strict-input",
+        is_flag=True,
+        help=say(
+            "Refuse lines that begin like the template's own markers (else a note).",
+            "템플릿의 표시처럼 시작하는 줄을 거절함(기본: 알림만).",
+        ),
+    )
+
+
 def json_output() -> Decorator:
     return click.option("--json", is_flag=True, help=say("Print JSON.", "JSON으로 출력합니다."))
 

@@ -48,7 +48,12 @@ def _summary(text: str, last: Event) -> dict[str, Any]:
 
 def note(en: str, ko: str) -> None:
     """One sentence on stderr: worth knowing, not part of the answer."""
-    print(say(en, ko), file=sys.stderr, flush=True)
+    note_line(say(en, ko))
+
+
+def note_line(text: str) -> None:
+    """A line on stderr, in the user's language already; no escape sequence gets through."""
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 def size(count: float) -> str:

@@ -11,8 +11,8 @@ from ..errors import UsageError
 from ..language import say
 from . import options
 from .base import KomtCommand
-from .output import print_answer
-from .typed import composed, read_prompt, read_variables, text_or_file
+from .output import note_line, print_answer
+from .typed import MarkerWatch, composed, read_prompt, read_variables, text_or_file
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -69,6 +69,7 @@ if TYPE_CHECKING:
 )
 @options.loading()
 @options.answering()
+@options.strict_input()
 @options.json_output()
 @options.quiet()
 def command(prompt: str | None, model: str | None, **given: Any) -> None:
@@ -92,15 +93,28 @@ def _stream(model: Model, text: str, given: dict[str, Any]) -> Iterator[Event]:
     messages: list[MessageDict] = [{"role": "user", "content": composed(text)}]
     if given["system"]:
         messages.insert(0, {"role": "system", "content": composed(given["system"])})
+    typed = model.typed_markers(messages, context=given["context"])
+    _watch(given).check(model.template.name, typed)
     return model.stream(messages, context=given["context"], **options.answer_options(given))
 
 
 def _stream_task(
     model: Model, task: Task, values: dict[str, str], given: dict[str, Any]
 ) -> Iterator[Event]:
+    from ..prompts.markers import markers_in, plain_markers
+
+    prompt = task.render(values)
+    _watch(given).check(task.name, markers_in(values.values(), plain_markers(prompt)))
     answering = options.answer_options(given)
     answering["stop"] = (*task.stops, *answering["stop"])
-    return model.stream_segments(task.render(values), prefix=task.prefix, **answering)
+    return model.stream_segments(prompt, prefix=task.prefix, **answering)
+
+
+def _watch(given: dict[str, Any]) -> MarkerWatch:
+    return MarkerWatch(
+        strict=given["strict_input"],
+        note=lambda text: None if given["quiet"] else note_line(text),
+    )
 
 
 def _read_task(prompt: str | None, given: dict[str, Any]) -> tuple[Task, dict[str, str]]:

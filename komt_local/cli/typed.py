@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sys
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from ..errors import UsageError
+from ..language import say_error
 
 
 def composed(text: str) -> str:
@@ -75,3 +76,26 @@ def read_variables(given: Iterable[str]) -> dict[str, str]:
             )
         found[name.strip()] = text_or_file(value, f"--var {name.strip()}")
     return found
+
+
+class MarkerWatch:
+    """Notices typed lines that begin like the template's own: an error if strict, else a note.
+
+    The note is given once, by the function that is handed over.
+    """
+
+    def __init__(self, *, strict: bool, note: Callable[[str], None]) -> None:
+        self._strict, self._note, self._was_said = strict, note, False
+
+    def check(self, template: str, found: Sequence[str]) -> None:
+        """Raises UsageError if strict and anything was found."""
+        from ..prompts.markers import marker_error
+
+        if not found:
+            return
+        error = marker_error(template, found)
+        if self._strict:
+            raise error
+        if not self._was_said:
+            self._note(say_error(error))
+        self._was_said = True

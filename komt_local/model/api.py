@@ -263,6 +263,19 @@ class Model:
             self.render(messages, template=template, context=context), self._native
         )
 
+    def typed_markers(
+        self, messages: Messages, *, template: str | None = None, context: str | None = None
+    ) -> list[str]:
+        """The template's plain-text role markers with which a line of what was typed begins.
+
+        No control token comes of such a line, but the model may take it for a new turn.
+        """
+        from ..prompts.markers import markers_in, role_markers
+
+        markers = role_markers(self.choose_template(template), self._native.control_tokens)
+        texts = [message.content for message in read_messages(messages)]
+        return markers_in([*texts, context or ""], markers)
+
     def choose_template(self, name: str | None = None) -> prompts.Template:
         """The template of that name; the model's own without one."""
         return self.template if name is None else prompts.choose(name, None)

@@ -61,16 +61,27 @@ class Screen:
 
 
 class Chat:
-    """The loop, and the state that it and the commands share."""
+    """The loop, and the state that it and the commands share.
+
+    `check` is called with each text before it is answered, and may refuse it with a KomtError.
+    """
 
     def __init__(
-        self, talk: Talk, settings: Settings, screen: Screen, *, n_ctx: int, about: Sequence[str]
+        self,
+        talk: Talk,
+        settings: Settings,
+        screen: Screen,
+        *,
+        n_ctx: int,
+        about: Sequence[str],
+        check: Callable[[str, Settings], None] = lambda text, settings: None,
     ) -> None:
         self.talk = talk
         self.settings = settings
         self.screen = screen
         self.n_ctx = n_ctx
         self.about = about
+        self.check = check
         self.leaving = False
         self.usage = Usage()
 
@@ -99,6 +110,7 @@ class Chat:
 
     def answer(self, text: str) -> None:
         """Stream the answer to `text`; what came of it before a Ctrl-C stays in the dialogue."""
+        self.check(text, self.settings)
         events = self.talk.stream(text, **self.settings.options)
         last, shown = Event(""), ""
         try:
