@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 
@@ -18,18 +18,26 @@ class Task:
     """A request as the scheduler sees it: tokens to evaluate, some of them already evaluated.
 
     `tokens` are the prompt and what was generated. While a task runs, its slot holds the first
-    `len(slot.tokens)` of them.
+    `len(slot.tokens)` of them. Logits are wanted after each of the last `n_outputs`. `adapters` is
+    what, besides the tokens, decides what a memory holds: tasks of others never share one, nor
+    a batch.
     """
 
     tokens: array[int]
     n_prompt: int
+    n_outputs: int = 1
+    adapters: Hashable = ()
     n_cached: int = 0
     slot: Slot | None = None
 
     @classmethod
-    def of(cls, prompt: Iterable[int]) -> Task:
+    def of(cls, prompt: Iterable[int], n_outputs: int = 1, adapters: Hashable = ()) -> Task:
         tokens = array("i", prompt)
-        return cls(tokens, len(tokens))
+        return cls(tokens, len(tokens), n_outputs, adapters)
+
+    @property
+    def first_output(self) -> int:
+        return len(self.tokens) - self.n_outputs
 
     @property
     def n_pending(self) -> int:
@@ -38,14 +46,17 @@ class Task:
 
     @property
     def is_prompt_done(self) -> bool:
-        return self.slot is not None and len(self.slot.tokens) >= self.n_prompt
+        """Whether an answer is under way; False again where its memory was lost."""
+        has_prompt = self.slot is not None and len(self.slot.tokens) >= self.n_prompt
+        return has_prompt and self.n_pending <= self.n_outputs
 
 
 @dataclass(eq=False, slots=True)
 class Slot:
-    """One sequence of the context's memory, and the tokens that it holds."""
+    """One sequence of the context's memory, the tokens that it holds, and under which adapters."""
 
     index: int
+    adapters: Hashable = ()
     tokens: array[int] = field(default_factory=lambda: array("i"))
     task: Task | None = None
     last_used: int = 0
@@ -70,9 +81,9 @@ class Chunk:
     stop: int
 
     @property
-    def is_last(self) -> bool:
-        """Whether the next token can be sampled after this chunk."""
-        return self.stop == len(self.task.tokens)
+    def n_outputs(self) -> int:
+        """After how many of its last tokens logits are wanted."""
+        return max(0, self.stop - max(self.start, self.task.first_output))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +97,22 @@ class Plan:
 class Scheduler:
     """Slots and the queue in front of them; `running` is in the order of admission.
 
-    `n_batch`, more than `n_slots`, is the most tokens of one step. With `reuse` off every prompt
-    is evaluated from its first token. Copying a slot's memory costs as much as evaluating some
-    tokens, so a copy must spare at least `min_copy`.
+    `n_batch`, more than `n_slots`, is the most tokens of one step, and `n_outputs` of a task the
+    most whose logits it can give. With `reuse` off every prompt is evaluated from its first token.
+    Copying a slot's memory costs as much as evaluating some tokens, so a copy must spare at least
+    `min_copy`.
     """
 
     def __init__(
-        self, n_slots: int, n_batch: int, *, reuse: bool = True, min_copy: int = 32
+        self,
+        n_slots: int,
+        n_batch: int,
+        *,
+        n_outputs: int = 1,
+        reuse: bool = True,
+        min_copy: int = 32,
     ) -> None:
-        self.n_batch = n_batch
+        self.n_batch, self.n_outputs = n_batch, n_outputs
         self.slots = [Slot(index) for index in range(n_slots)]
         self.waiting: deque[Task] = deque()
         self.running: list[Task] = []
@@ -119,13 +137,14 @@ class Scheduler:
         task.slot.task, task.slot = None, None
 
     def schedule(self, prompt_budget: int) -> Plan:
-        """The next step: a token of every answer under way, and at most so many of prompts."""
+        """The next step: what is pending of every answer, and at most so many tokens of prompts."""
         placements = self._admit()
         answering = [task for task in self.running if task.is_prompt_done]
         reading = [task for task in self.running if not task.is_prompt_done]
-        budget = min(prompt_budget, self.n_batch - len(answering))
-        shares = _fair_shares([task.n_pending for task in reading], budget)
-        chunks = [_chunk(task, 1) for task in answering]
+        pending = [task.n_pending for task in answering]
+        budget = min(prompt_budget, self.n_batch - sum(pending))
+        shares = _fair_shares([self._most(task) for task in reading], budget)
+        chunks = [_chunk(task, n) for task, n in zip(answering, pending, strict=True)]
         chunks += [_chunk(task, n) for task, n in zip(reading, shares, strict=True) if n]
         # llama.cpp evaluates sequences together only if their ids ascend without a gap.
         return Plan(placements, sorted(chunks, key=lambda chunk: chunk.slot))
@@ -138,6 +157,10 @@ class Scheduler:
             slot.tokens.extend(chunk.task.tokens[chunk.start : chunk.stop])
             slot.last_used = self._clock
 
+    def cut(self, slot: int, n_tokens: int) -> None:
+        """The memory of a slot was cut to its first tokens."""
+        del self.slots[slot].tokens[n_tokens:]
+
     def forget(self, slot: int) -> None:
         """The memory of a slot could not be cut where it should be, and was cleared instead."""
         self.slots[slot].tokens = array("i")
@@ -147,7 +170,7 @@ class Scheduler:
     def _admit(self) -> list[Placement]:
         placements: list[Placement] = []
         while self.waiting and any(slot.task is None for slot in self.slots):
-            if self._is_better_later(self.waiting[0]):
+            if self._must_wait(self.waiting[0]) or self._is_better_later(self.waiting[0]):
                 break
             placements.append(self._place(self.waiting.popleft()))
         return placements
@@ -161,7 +184,8 @@ class Scheduler:
             target.tokens = source.tokens[:n_keep]
         else:
             target.tokens = target.tokens[:n_own]
-        target.task, task.slot, task.n_cached = task, target, len(target.tokens)
+        target.task, target.adapters = task, task.adapters
+        task.slot, task.n_cached = target, len(target.tokens)
         self.running.append(task)
         return Placement(target.index, len(target.tokens), source.index if copies else None)
 
@@ -178,10 +202,20 @@ class Scheduler:
         return slot, n_shared
 
     def _n_shared(self, task: Task, slot: Slot) -> int:
-        """Tokens to go on from; the prompt's last is evaluated again, for its logits."""
-        if not self._reuse:
+        """Tokens to go on from; those whose logits are wanted are evaluated again."""
+        if not self._reuse or slot.adapters != task.adapters:
             return 0
-        return min(common_prefix(task.tokens, slot.tokens), task.n_prompt - 1)
+        return min(common_prefix(task.tokens, slot.tokens), task.first_output)
+
+    def _most(self, task: Task) -> int:
+        """What one step may take of a prompt, whose logits may be wanted in many places."""
+        assert task.slot is not None
+        start = len(task.slot.tokens)
+        return min(task.n_pending, max(start, task.first_output) + self.n_outputs - start)
+
+    def _must_wait(self, task: Task) -> bool:
+        """Adapters are the whole context's: those who need others wait until all have ended."""
+        return any(other.adapters != task.adapters for other in self.running)
 
     def _is_better_later(self, task: Task) -> bool:
         """Whether a prompt being read will soon hold more of this one than any slot does now.
@@ -192,7 +226,7 @@ class Scheduler:
             return False
         reading = [other for other in self.running if not other.is_prompt_done]
         coming = max((common_prefix(task.tokens, other.tokens) for other in reading), default=0)
-        coming = min(coming, task.n_prompt - 1)
+        coming = min(coming, task.first_output)
         return coming - self._longest_prefix(task, self.slots)[1] >= self._min_copy
 
 

@@ -49,6 +49,35 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenScore:
+    """How likely a token was where it stands: the natural logarithm of its probability.
+
+    `is_likeliest`: greedy decoding would have chosen it.
+    """
+
+    token: int
+    log_likelihood: float
+    is_likeliest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How likely a text was after another one, token by token."""
+
+    tokens: tuple[TokenScore, ...]
+
+    @property
+    def log_likelihood(self) -> float:
+        """Of the whole: the sum over its tokens."""
+        return sum(token.log_likelihood for token in self.tokens)
+
+    @property
+    def is_likeliest(self) -> bool:
+        """Whether greedy decoding would have said just this."""
+        return all(token.is_likeliest for token in self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens counted: `cached_tokens` of the prompt were already in the context."""
 

@@ -10,6 +10,7 @@ condition, and a queue of tokens per request.
 from __future__ import annotations
 
 from .request import Outcome, Request
-from .worker import Backend, Engine
+from .steps import Backend
+from .worker import Engine
 
 __all__ = ["Backend", "Engine", "Outcome", "Request"]

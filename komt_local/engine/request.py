@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from ..errors import KomtError
 from ..scheduler import Task
-from ..types import FinishReason, Sampling, Timings
+from ..types import FinishReason, Sampling, Timings, TokenScore
+from .guesses import Lookup
 
 _WAKE_SECONDS = 0.5  # on Windows only a wait that times out lets Ctrl-C through
 
@@ -36,7 +37,8 @@ class Request:
     """One answer being made: iterate for its token ids, `cancel` to stop it.
 
     `outcome` is there when the iteration is over. Iterating raises EngineError if the engine
-    fails; from one thread only.
+    fails; from one thread only. With `targets` nothing is generated: `scores` says how likely
+    each of these was, the last of them after all tokens of the task.
     """
 
     def __init__(
@@ -46,15 +48,18 @@ class Request:
         max_tokens: int | None,
         ends: frozenset[int],
         on_cancel: Callable[[Request], None],
+        targets: Sequence[int] = (),
     ) -> None:
         self.task, self.sampling, self.max_tokens, self.ends = task, sampling, max_tokens, ends
         self.outcome: Outcome | None = None
+        self.targets, self.scores = targets, list[TokenScore]()
         self.sampler: Chooser | None = None
+        self.lookup: Lookup | None = None
         self.n_generated = 0
         self.submitted = time.perf_counter()
         self.admitted = self.first_token = 0.0
         self._results: SimpleQueue[int | Outcome | KomtError] = SimpleQueue()
-        self._on_cancel, self._is_over = on_cancel, False
+        self._on_cancel, self.is_over = on_cancel, False
 
     def __iter__(self) -> Iterator[int]:
         while True:
@@ -79,14 +84,14 @@ class Request:
 
     def end(self, result: Outcome | KomtError) -> None:
         """By the worker, whose samplers are."""
-        self._is_over = True
+        self.is_over = True
         if self.sampler:
             self.sampler.close()
         self._results.put(result)
 
     def cancel(self) -> None:
         """End the request within one step; harmless if it is over."""
-        if not self._is_over:
+        if not self.is_over:
             self._on_cancel(self)
 
     def timings(self) -> Timings:

@@ -3,6 +3,7 @@
     load(path) -> NativeModel     weights and vocabulary: facts, tokenize, piece
     Context(model, ...)           memory for sequences: decode, sample, logits, keep, copy
     Sampler(model, sampling)      how the next token is chosen, a chain in C
+    load_adapter(model, path)     LoRA, for `Context.set_adapters`
 
 These are thin wrappers of the low-level API with llama.cpp's failures turned into `errors`, its
 log captured (never printed) and quoted there. A context and its samplers belong to one thread; a
@@ -11,8 +12,19 @@ model may be used from many. https://github.com/ggml-org/llama.cpp/blob/master/i
 
 from __future__ import annotations
 
+from .adapters import Adapter, load_adapter
 from .context import ABORTED, NO_SLOT, Context, Span
 from .loaded import NativeModel, load
 from .sampler import Sampler
 
-__all__ = ["ABORTED", "NO_SLOT", "Context", "NativeModel", "Sampler", "Span", "load"]
+__all__ = [
+    "ABORTED",
+    "NO_SLOT",
+    "Adapter",
+    "Context",
+    "NativeModel",
+    "Sampler",
+    "Span",
+    "load",
+    "load_adapter",
+]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import os
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -10,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EngineError
+from ..types import TokenScore
+from .adapters import Adapter
 from .library import complaint, ggml_function, logging, native
 from .loaded import NativeModel
 from .sampler import Sampler
@@ -19,18 +25,22 @@ NO_SLOT, ABORTED = 1, 2
 
 
 class Span(NamedTuple):
-    """Tokens for one sequence: `tokens[start:stop]` of a buffer of int32, at those positions."""
+    """Tokens for one sequence: `tokens[start:stop]` of a buffer of int32, at those positions.
+
+    Logits are wanted after each of the last `n_outputs`.
+    """
 
     sequence: int
     tokens: Any
     start: int
     stop: int
-    wants_logits: bool
+    n_outputs: int = 1
 
 
 class Context:
     """Memory for `n_slots` sequences of `n_ctx` tokens each, and the batch that fills it.
 
+    A batch may ask for the logits of `n_outputs` tokens for each of the slots.
     Every sequence has memory of its own (`kv_unified` off): one costs another neither room nor,
     bit for bit, anything in its logits that the batch's size does not, and llama.cpp is 5 to 15 %
     faster than with one shared pool. A shared prefix is copied, not shared. `exact` keeps keys and
@@ -44,10 +54,11 @@ class Context:
         n_ctx: int,
         n_slots: int = 1,
         n_batch: int = 512,
+        n_outputs: int = 1,
         threads: int = 1,
         exact: bool = False,
     ) -> None:
-        self.n_ctx, self.n_slots, self.n_batch = n_ctx, n_slots, n_batch
+        self.n_ctx, self.n_slots, self.n_batch, self.n_outputs = n_ctx, n_slots, n_batch, n_outputs
         self._library, self._n_vocab = native(), model.n_vocab
         params = self._params(threads, exact)
         with logging(), model.open() as pointer:
@@ -61,7 +72,8 @@ class Context:
     def _params(self, threads: int, exact: bool) -> Any:
         params = self._library.llama_context_default_params()
         params.n_ctx = self.n_ctx * self.n_slots
-        params.n_seq_max = params.n_outputs_max = self.n_slots
+        params.n_seq_max = self.n_slots
+        params.n_outputs_max = self.n_slots * self.n_outputs
         params.n_batch = params.n_ubatch = self.n_batch
         params.n_threads = params.n_threads_batch = threads
         if exact:
@@ -93,6 +105,21 @@ class Context:
         """Choose the token that follows token `row` of the last batch."""
         return int(self._library.llama_sampler_sample(sampler.chain, self._context, row))
 
+    def score(self, row: int, token: int) -> TokenScore:
+        """How likely `token` was to follow token `row` of the last batch, which must have asked."""
+        logits = self.logits(row).astype(np.float64)
+        best = float(logits.max())
+        total = best + float(np.log(np.exp(logits - best).sum()))
+        return TokenScore(token, float(logits[token]) - total, bool(logits[token] == best))
+
+    def set_adapters(self, adapters: Sequence[tuple[Adapter, float]]) -> None:
+        """From now on every sequence is evaluated with these adapters, at these scales."""
+        pointers = (self._library.llama_adapter_lora_p_ctypes * len(adapters))(
+            *(adapter.pointer for adapter, _ in adapters)
+        )
+        scales = (ctypes.c_float * len(adapters))(*(scale for _, scale in adapters))
+        self._library.llama_set_adapters_lora(self._context, pointers, len(adapters), scales)
+
     def keep(self, sequence: int, n_tokens: int) -> bool:
         """Cut a sequence to its first tokens; False (and empty) where the memory cannot be cut."""
         if self._library.llama_memory_seq_rm(self._memory, sequence, n_tokens, -1):
@@ -107,6 +134,27 @@ class Context:
         memory of their own (`llama_kv_cache::seq_cp`).
         """
         self._library.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+
+    def save(self, sequence: int, path: Path, tokens: array[int]) -> bool:
+        """Write what a sequence holds, which are these tokens, to a file; False if that failed."""
+        pointer = (ctypes.c_int32 * len(tokens)).from_buffer(tokens)
+        arguments = (self._context, os.fsencode(path), sequence, pointer, len(tokens))
+        return bool(self._library.llama_state_seq_save_file(*arguments))
+
+    def load(self, sequence: int, path: Path) -> array[int] | None:
+        """Have a sequence hold what a file has, and return its tokens.
+
+        None, and an empty sequence, where the file does not fit this context. The file must be
+        whole: llama.cpp takes its word for what is in it.
+        """
+        self.keep(sequence, 0)
+        tokens = (ctypes.c_int32 * self.n_ctx)()
+        count = ctypes.c_size_t()
+        arguments = (self._context, os.fsencode(path), sequence, tokens, self.n_ctx)
+        if self._library.llama_state_seq_load_file(*arguments, ctypes.byref(count)):
+            return array("i", tokens[: count.value])
+        self.keep(sequence, 0)
+        return None
 
     def abort(self) -> None:
         """Have a `decode` under way in another thread return ABORTED soon (on the CPU)."""
@@ -168,12 +216,12 @@ class _Batch:
     def fill(self, spans: list[Span]) -> Any:
         at = 0
         self._outputs[:] = 0
-        for sequence, tokens, start, stop, wants_logits in spans:
+        for sequence, tokens, start, stop, n_outputs in spans:
             end = at + stop - start
             self._tokens[at:end] = tokens[start:stop]
             self._positions[at:end] = self._counting[start:stop]
             self._sequences[at:end] = sequence
-            self._outputs[end - 1] = wants_logits
+            self._outputs[end - n_outputs : end] = 1
             at = end
         self._batch.n_tokens = at
         return self._batch

@@ -6,6 +6,7 @@ import gc
 import subprocess
 import sys
 import threading
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from runtime_models import bare_greedy, token_ids
 from komt_local.engine import Engine, Request
 from komt_local.errors import Closed, ContextOverflow, EngineError, UsageError
 from komt_local.llama import Context, NativeModel, Sampler
-from komt_local.types import Sampling
+from komt_local.types import Sampling, TokenScore
 
 GREEDY = Sampling(temperature=0)
 TEXTS = [
@@ -193,7 +194,7 @@ class ScriptedContext:
     """Says 7 after everything; `on_decode` may do otherwise for the n-th batch."""
 
     def __init__(self, n_slots: int = 1, n_ctx: int = 64) -> None:
-        self.n_slots, self.n_ctx, self.n_batch = n_slots, n_ctx, 32
+        self.n_slots, self.n_ctx, self.n_batch, self.n_outputs = n_slots, n_ctx, 32, 1
         self.batches: list[Any] = []
         self.kept: list[tuple[int, int]] = []
         self.is_closed = False
@@ -207,6 +208,18 @@ class ScriptedContext:
 
     def sample(self, sampler: Any, row: int) -> int:
         return 7
+
+    def score(self, row: int, token: int) -> TokenScore:
+        raise AssertionError("nothing to score here")
+
+    def set_adapters(self, adapters: Any) -> None:
+        raise AssertionError("no adapters here")
+
+    def save(self, sequence: int, path: Any, tokens: array[int]) -> bool:
+        raise AssertionError("nothing to save here")
+
+    def load(self, sequence: int, path: Any) -> array[int] | None:
+        raise AssertionError("nothing to load here")
 
     def keep(self, sequence: int, n_tokens: int) -> bool:
         self.kept.append((sequence, n_tokens))

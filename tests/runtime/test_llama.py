@@ -111,7 +111,7 @@ def test_a_closed_model_says_so(random_gguf: Path) -> None:
 
 
 def evaluate(context: Context, tokens: list[int], *, slot: int = 0, start: int = 0) -> np.ndarray:
-    span = Span(slot, array("i", tokens), start, len(tokens), wants_logits=True)
+    span = Span(slot, array("i", tokens), start, len(tokens))
     assert context.decode([span]) == 0
     return context.logits(len(tokens) - start - 1)
 
@@ -136,7 +136,7 @@ def test_an_abort_stops_the_evaluation_and_can_be_taken_back(random_model: Nativ
         expected = evaluate(context, prompt)
         context.keep(0, 0)
         context.abort()
-        span = Span(0, array("i", prompt), 0, len(prompt), wants_logits=True)
+        span = Span(0, array("i", prompt), 0, len(prompt))
         assert context.decode([span]) == ABORTED
         context.resume()
         context.keep(0, 0)

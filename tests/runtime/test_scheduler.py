@@ -67,7 +67,7 @@ class Requests(RuleBasedStateMachine):
         assert [c.slot for c in plan.chunks] == sorted({c.slot for c in plan.chunks})
         self.memory.run(plan)
         for chunk in plan.chunks:
-            if chunk.is_last:
+            if chunk.n_outputs:
                 assert chunk.stop > chunk.task.n_cached, "nothing evaluated for the logits"
                 chunk.task.tokens.append(token)
 
@@ -124,7 +124,7 @@ def test_everything_is_evaluated_in_the_end(
     n_done = 0
     for _ in range(sum(map(len, prompts)) + len(prompts)):
         for chunk in step(scheduler, memory, budget):
-            if chunk.is_last:
+            if chunk.n_outputs:
                 scheduler.remove(chunk.task)
                 n_done += 1
     assert n_done == len(prompts) and not scheduler.has_work
