@@ -19,7 +19,7 @@ from komt_convert.json_file import read_json
 from komt_convert.tensors import Tensor
 from komt_convert.weight_files import find_weights, read_weights
 
-__all__ = ["Checkpoint", "open_checkpoint", "read_json"]
+__all__ = ["Checkpoint", "open_checkpoint", "read_config", "read_json"]
 
 PACKED = re.compile(r"\.(qweight|qzeros|weight_packed|weight_scale|weight_scale_inv|SCB|absmax)$")
 """Tensors that only quantized weights have: GPTQ and AWQ, compressed-tensors, FP8, bitsandbytes."""
@@ -49,7 +49,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     Raises SourceError when there is none, or not all of it, and UnsupportedError when its weights
     are in another format or quantized already.
     """
-    config = _read_config(folder)
+    config = read_config(folder)
     _refuse_quantized(folder, config)
     files = find_weights(folder)
     if files is None:
@@ -63,7 +63,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 # --- what the folder is --------------------------------------------------------------------------
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of the checkpoint in `folder`. Raises SourceError when there is none."""
     if not folder.is_dir():
         what, was = ("is a file", "파일") if folder.exists() else ("does not exist", "없는 경로")
         raise SourceError(

@@ -32,8 +32,9 @@ def merge(tensors: Mapping[str, Tensor], adapter: Adapter, scale: float = 1.0) -
     Raises SourceError when the adapter does not fit these tensors.
     """
     merged = _with_saved(tensors, adapter)
-    for pair in oriented(adapter, merged):
-        target = target_of(adapter, pair, merged)
+    shapes = {name: tensor.shape for name, tensor in merged.items()}
+    for pair in oriented(adapter, shapes):
+        target = merged[target_of(adapter, pair, shapes)]
         read = _sum(target, pair, np.float32(scale * pair.factor))
         merged[target.name] = replace(target, read=read, dtype="F32")
     return merged
@@ -59,7 +60,10 @@ def has_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("tokenizer.model", "tokenizer.json"))
 
 
-def oriented(adapter: Adapter, tensors: Mapping[str, Tensor]) -> tuple[Pair, ...]:
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def oriented(adapter: Adapter, shapes: Shapes) -> tuple[Pair, ...]:
     """The pairs, transposed where the modules hold their weights columns first.
 
     PEFT sets `fan_in_fan_out` back where a module is an ordinary linear layer; here the shapes
@@ -68,25 +72,24 @@ def oriented(adapter: Adapter, tensors: Mapping[str, Tensor]) -> tuple[Pair, ...
     if not adapter.fan_in_fan_out:
         return adapter.pairs
     linear = [pair for pair in adapter.pairs if not pair.transposed]
-    found = [(pair, tensors.get(f"{pair.module}.weight")) for pair in linear]
-    if all(target is None or target.shape == pair.shape for pair, target in found):
+    if all(shapes.get(pair.weight, pair.shape) == pair.shape for pair in linear):
         return adapter.pairs
     return tuple(replace(pair, transposed=True) for pair in adapter.pairs)
 
 
-def target_of(adapter: Adapter, pair: Pair, tensors: Mapping[str, Tensor]) -> Tensor:
-    """The weight that a pair is added to. Raises SourceError."""
-    target = tensors.get(f"{pair.module}.weight")
-    if target is None:
+def target_of(adapter: Adapter, pair: Pair, shapes: Shapes) -> str:
+    """The name of the weight that a pair is added to. Raises SourceError."""
+    shape = shapes.get(pair.weight)
+    if shape is None:
         raise _foreign(adapter, pair.module)
-    if target.shape != pair.shape:
+    if shape != pair.shape:
         raise SourceError(
             f"The adapter {adapter.folder} has {list(pair.b.shape)} times {list(pair.a.shape)} for "
-            f"{target.name!r}, which is {list(target.shape)}; it belongs to another model.",
+            f"{pair.weight!r}, which is {list(shape)}; it belongs to another model.",
             f"{adapter.folder} 어댑터의 {list(pair.b.shape)}×{list(pair.a.shape)}이(가) "
-            f"{target.name!r} {list(target.shape)}에 맞지 않습니다. 다른 모델의 어댑터입니다.",
+            f"{pair.weight!r} {list(shape)}에 맞지 않습니다. 다른 모델의 어댑터입니다.",
         )
-    return target
+    return pair.weight
 
 
 def _with_saved(tensors: Mapping[str, Tensor], adapter: Adapter) -> dict[str, Tensor]:

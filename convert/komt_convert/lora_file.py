@@ -66,6 +66,10 @@ class Pair:
     transposed: bool
 
     @property
+    def weight(self) -> str:
+        return f"{self.module}.weight"
+
+    @property
     def rank(self) -> int:
         return self.a.shape[0]
 

@@ -7,7 +7,7 @@ tensor without a slot, a slot without a tensor, a name twice and a wrong shape a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
@@ -34,6 +34,9 @@ class Architecture(Protocol):
     @property
     def n_rows(self) -> int:
         """Rows of the embedding: the number of tokens that the file must name."""
+
+    def slots(self) -> Iterator[Slot]:
+        """The tensors that a checkpoint has or may have, and where they go."""
 
     def metadata(self, source: Source) -> Metadata:
         """`general.architecture` and the keys under the architecture's own name."""
