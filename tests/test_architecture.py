@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "types", "errors", "engine", "llama", "library", "hardware", "prompts", "detokenize",
     },
     "terminal": {"language", "types", "errors"},
+    "doctor": {"hardware", "library", "llama", "model", "errors"},
 }  # fmt: skip
 
 

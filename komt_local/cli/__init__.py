@@ -39,6 +39,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "이름을 주지 않을 때 쓸 모델을 정합니다.",
     ),
     "bench": ("Measure prompt and generation speed.", "프롬프트와 생성 속도를 잽니다."),
+    "doctor": (
+        "Say what works on this machine, and how to repair what does not.",
+        "이 컴퓨터에서 무엇이 되고, 안 되는 것은 어떻게 고치는지 보여 줍니다.",
+    ),
 }
 
 # Commands whose names no module here can have: a keyword, and what would hide the built-in.
