@@ -34,14 +34,21 @@ Bytes = NDArray[np.uint8]
 _READERS = {"F16": "ggml_fp16_to_fp32_row", "BF16": "ggml_bf16_to_fp32_row"}
 
 
-def quantize(type_: TensorType, rows: FloatArray) -> Bytes:
-    """The bytes of `rows` (n_rows, row_length) as `type_`: (n_rows, bytes per row)."""
+def quantize(type_: TensorType, rows: FloatArray, importance: FloatArray | None = None) -> Bytes:
+    """The bytes of `rows` (n_rows, row_length) as `type_`: (n_rows, bytes per row).
+
+    `importance` weighs the columns. Types that need it (`recipes.requires_imatrix`) must have it:
+    ggml ends the process otherwise.
+    """
     n_rows, row_length = rows.shape
     rows = np.ascontiguousarray(rows, dtype=np.float32)
     out = np.empty((n_rows, type_.row_bytes(row_length)), np.uint8)
+    if importance is not None:
+        importance = np.ascontiguousarray(importance, np.float32)
+    weights = None if importance is None else importance.ctypes.data
     _initialize(type_.number)
     size = _library().ggml_quantize_chunk(
-        type_.number, rows.ctypes.data, out.ctypes.data, 0, n_rows, row_length, None
+        type_.number, rows.ctypes.data, out.ctypes.data, 0, n_rows, row_length, weights
     )
     if size != out.nbytes:
         raise QuantizationError(
@@ -158,7 +165,7 @@ class Tokenizer:
     def encode(self, text: str, parse_special: bool = False) -> list[int]:
         """Token ids, never with BOS or EOS; control tokens in `text` only if `parse_special`."""
         raw = text.encode()
-        room = len(raw) + 2
+        room = 4 * len(raw) + 2  # a user-defined token of one byte makes llama.cpp add spaces
         ids = (self._api.llama_token * room)()
         n_ids = self._api.llama_tokenize(
             self._vocabulary, raw, len(raw), ids, room, False, parse_special

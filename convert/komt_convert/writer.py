@@ -11,8 +11,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
+from types import MappingProxyType
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from komt_convert.metadata import Metadata, Value, ValueType
 from komt_convert.output import Output
 from komt_convert.report import OnProgress, Progress
 from komt_convert.tensor_types import TensorType
-from komt_convert.tensors import Packed, Tensor
+from komt_convert.tensors import FloatArray, Packed, Tensor
 
 ALIGNMENT = 32
 CHUNK_VALUES = 1 << 20
@@ -33,11 +34,15 @@ CHUNK_VALUES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A tensor with its type in the file and the offset of its first byte from the file's start."""
+    """A tensor with its type in the file and the offset of its first byte from the file's start.
+
+    `importance` weighs its columns when it is quantized.
+    """
 
     tensor: Tensor
     type: TensorType
     offset: int
+    importance: FloatArray | None = None
 
     @property
     def row_bytes(self) -> int:
@@ -73,17 +78,22 @@ class Plan:
         return counts
 
 
-def plan(metadata: Metadata, tensors: Iterable[Tensor], types: Mapping[str, TensorType]) -> Plan:
+def plan(
+    metadata: Metadata,
+    tensors: Iterable[Tensor],
+    types: Mapping[str, TensorType],
+    importance: Mapping[str, FloatArray] = MappingProxyType({}),
+) -> Plan:
     """The layout of a file with `tensors` in the order of `types`, which has each of them."""
     by_name = {tensor.name: tensor for tensor in tensors}
     relative, end = [], 0
     for name, type_ in types.items():
-        placed = Placed(by_name[name], type_, end)
+        placed = Placed(by_name[name], type_, end, importance.get(name))
         relative.append(placed)
         end = _padded(end + placed.n_bytes)
     header = encode_header(metadata, relative)
-    tensor_places = (Placed(p.tensor, p.type, len(header) + p.offset) for p in relative)
-    return Plan(metadata, header, tuple(tensor_places), len(header) + end)
+    places = tuple(replace(placed, offset=len(header) + placed.offset) for placed in relative)
+    return Plan(metadata, header, places, len(header) + end)
 
 
 def write(
@@ -144,7 +154,7 @@ def _write_chunk(chunk: Chunk, output: Output, kernels: Kernels) -> int:
         rows = tensor.read(chunk.start, chunk.stop)
         if not np.isfinite(rows).all():
             raise _not_finite(tensor)
-        data = kernels.quantize(placed.type, rows)
+        data = kernels.quantize(placed.type, rows, placed.importance)
     if not ggml.is_valid(placed.type, data):
         raise _too_large(tensor, placed.type)
     output.write_at(placed.offset + chunk.start * placed.row_bytes, data.data)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,8 +78,20 @@ def random_values(
     }
 
 
-def llama_quantize(source: Path, target: Path, number: int, *, dry_run: bool = False) -> list[str]:
-    """Run `llama_model_quantize` to the file type `number`; gives the lines of its log."""
+def llama_quantize(
+    source: Path,
+    target: Path,
+    number: int,
+    *,
+    dry_run: bool = False,
+    requantize: bool = False,
+    imatrix: Mapping[str, NDArray[np.float32]] | None = None,
+    overrides: Sequence[tuple[str, int]] = (),
+) -> list[str]:
+    """Run `llama_model_quantize` to the file type `number`; gives the lines of its log.
+
+    `imatrix` holds the weights of columns, `overrides` patterns and the numbers of their types.
+    """
     import llama_cpp
 
     lines: list[str] = []
@@ -93,6 +105,11 @@ def llama_quantize(source: Path, target: Path, number: int, *, dry_run: bool = F
     llama_cpp.llama_log_set(callback, ctypes.c_void_p(0))
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.ftype, parameters.nthread, parameters.dry_run = number, 1, dry_run
+    parameters.allow_requantize = requantize
+    if imatrix is not None:
+        parameters.imatrix = _imatrix(imatrix)
+    if overrides:
+        parameters.tt_overrides = _overrides(overrides)
     try:
         status = llama_cpp.llama_model_quantize(
             str(source).encode(), str(target).encode(), ctypes.byref(parameters)
@@ -101,3 +118,22 @@ def llama_quantize(source: Path, target: Path, number: int, *, dry_run: bool = F
         llama_cpp.llama_log_set(before, data)
     assert status == 0, "".join(lines)
     return lines
+
+
+def _imatrix(weights: Mapping[str, NDArray[np.float32]]) -> ctypes.Array[Any]:
+    import llama_cpp
+
+    entries = [
+        llama_cpp.llama_model_imatrix_data(
+            name.encode(), values.ctypes.data_as(ctypes.POINTER(ctypes.c_float)), values.size
+        )
+        for name, values in weights.items()
+    ]
+    return (llama_cpp.llama_model_imatrix_data * (len(entries) + 1))(*entries)
+
+
+def _overrides(given: Sequence[tuple[str, int]]) -> ctypes.Array[Any]:
+    import llama_cpp
+
+    entries = [llama_cpp.llama_model_tensor_override(p.encode(), type_) for p, type_ in given]
+    return (llama_cpp.llama_model_tensor_override * (len(entries) + 1))(*entries)

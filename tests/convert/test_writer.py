@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from llama_quantizer import (
+    Shapes,
     Sizes,
     llama_metadata,
     llama_quantize,
@@ -23,9 +24,10 @@ from llama_quantizer import (
 from komt_convert import writer
 from komt_convert.errors import ConvertError, QuantizationError, SourceError
 from komt_convert.gguf_file import check
+from komt_convert.kernels import GGML, Kernels, choose
 from komt_convert.metadata import Metadata, f32s, flag, i32, i32s, text, texts, u32, u32s, u64
 from komt_convert.output import replacing
-from komt_convert.recipes import FILE_TYPES, Model, choose_types
+from komt_convert.recipes import FILE_TYPES, Model, choose_types, override
 from komt_convert.report import Progress
 from komt_convert.tensors import FloatArray, Tensor, from_array
 from komt_convert.writer import plan, write
@@ -40,16 +42,27 @@ def write_file(
     file_type: str = "F32",
     *,
     metadata: Metadata | None = None,
+    model: Model = MODEL,
+    imatrix: Mapping[str, FloatArray] | None = None,
+    overrides: Iterable[str] = (),
+    kernels: Kernels = GGML,
     threads: int = 2,
     progress: Any = None,
 ) -> Path:
     tensors = list(tensors)
     kind = FILE_TYPES[file_type]
-    types = choose_types({tensor.name: tensor.shape for tensor in tensors}, MODEL, kind)
+    types = choose_types(
+        {tensor.name: tensor.shape for tensor in tensors},
+        model,
+        kind,
+        overrides=[override(text) for text in overrides],
+        imatrix=imatrix is not None,
+    )
     given = llama_metadata(SIZES) if metadata is None else metadata
-    layout = plan({**given, "general.file_type": u32(kind.number)}, tensors, types)
+    given = {**given, "general.file_type": u32(kind.number)}
+    layout = plan(given, tensors, types, imatrix or {})
     with replacing(path, force=True) as output:
-        write(layout, output, threads=threads, on_progress=progress)
+        write(layout, output, threads=threads, kernels=kernels, on_progress=progress)
         output.commit()
     return path
 
@@ -89,13 +102,83 @@ def rounded(tensors: Iterable[Tensor], kind: str) -> list[Tensor]:
 # --- llama.cpp is the judge ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [name for name in FILE_TYPES if name != "F32"])
+NEED_IMATRIX = (
+    "IQ3_XS",
+    "IQ3_XXS",
+    "Q2_K_S",
+    "IQ2_M",
+    "IQ2_S",
+    "IQ2_XS",
+    "IQ2_XXS",
+    "IQ1_M",
+    "IQ1_S",
+)
+
+
+@pytest.mark.parametrize("name", [n for n in FILE_TYPES if n != "F32" and n not in NEED_IMATRIX])
 def test_bytes_are_those_of_llama_cpp(name: str, sources: dict[str, Path], tmp_path: Path) -> None:
-    ours = write_file(tmp_path / "ours.gguf", random_tensors(llama_shapes(SIZES)), name)
+    tensors = random_tensors(llama_shapes(SIZES))
+    types = choose_types({t.name: t.shape for t in tensors}, MODEL, FILE_TYPES[name])
+    fast = choose(dict.fromkeys(types.values(), 1), worthwhile=0)
+    ours = write_file(tmp_path / "ours.gguf", tensors, name, kernels=fast)
     theirs = tmp_path / "theirs.gguf"
     llama_quantize(sources["F32"], theirs, FILE_TYPES[name].number)
     assert tensor_bytes(ours) == tensor_bytes(theirs)
     assert [t.name for t in check(ours).tensors] == [t.name for t in check(theirs).tensors]
+
+
+SMALL = Sizes(layers=1, width=256, ffn=256, heads=8, kv_heads=2, vocab=40)
+
+
+def importance_of(shapes: Shapes) -> dict[str, FloatArray]:
+    """Numbers like those that are measured: positive and of very different sizes."""
+    random = np.random.default_rng(3)
+    names = (name for name, shape in shapes.items() if name.startswith("blk") and len(shape) > 1)
+    return {n: np.exp(random.standard_normal(shapes[n][-1], np.float32) * 2) for n in names}
+
+
+SLOW = ("IQ1_M", "IQ1_S", "IQ2_M", "IQ2_S", "IQ3_XXS")
+
+QUANTIZED = [
+    pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+    for name, kind in FILE_TYPES.items()
+    if kind.default.is_quantized
+]
+
+
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_bytes_with_an_importance_matrix_are_those_of_llama_cpp(name: str, tmp_path: Path) -> None:
+    shapes = llama_shapes(SMALL)
+    tensors, metadata, weights = (
+        random_tensors(shapes),
+        llama_metadata(SMALL),
+        importance_of(shapes),
+    )
+    source = write_file(tmp_path / "f32.gguf", tensors, metadata=metadata)
+    ours = write_file(
+        tmp_path / "o.gguf",
+        tensors,
+        name,
+        model=Model("llama", 1, 8, 2),
+        metadata=metadata,
+        imatrix=weights,
+    )
+    theirs = tmp_path / "theirs.gguf"
+    llama_quantize(source, theirs, FILE_TYPES[name].number, imatrix=weights)
+    assert tensor_bytes(ours) == tensor_bytes(theirs)
+
+
+def test_bytes_with_overrides_are_those_of_llama_cpp(
+    sources: dict[str, Path], tmp_path: Path
+) -> None:
+    given = ["attn_v=Q8_0", r"blk\.[0-3]\.ffn=IQ4_XS", "output=F16"]
+    ours = write_file(
+        tmp_path / "ours.gguf", random_tensors(llama_shapes(SIZES)), "Q4_K_M", overrides=given
+    )
+    theirs = tmp_path / "theirs.gguf"
+    numbers = [(o.pattern.pattern, o.type.number) for o in map(override, given)]
+    llama_quantize(sources["F32"], theirs, FILE_TYPES["Q4_K_M"].number, overrides=numbers)
+    assert tensor_bytes(ours) == tensor_bytes(theirs)
 
 
 @pytest.mark.parametrize("source", ["F16", "BF16"])

@@ -36,11 +36,13 @@ class Kernels:
 
     numba: Mapping[str, Quantize]
 
-    def quantize(self, type_: TensorType, rows: FloatArray) -> NDArray[np.uint8]:
+    def quantize(
+        self, type_: TensorType, rows: FloatArray, importance: FloatArray | None = None
+    ) -> NDArray[np.uint8]:
         """The bytes of `rows` (n_rows, row_length) as `type_`: (n_rows, bytes per row)."""
         quantize = self.numba.get(type_.name)
-        if quantize is None:
-            return ggml.quantize(type_, rows)
+        if quantize is None or importance is not None:
+            return ggml.quantize(type_, rows, importance)
         rows = np.require(rows, np.float32, ("C", "W"))
         return quantize(rows).reshape(len(rows), -1)
 
