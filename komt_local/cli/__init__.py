@@ -43,6 +43,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Say what works on this machine, and how to repair what does not.",
         "이 컴퓨터에서 무엇이 되고, 안 되는 것은 어떻게 고치는지 보여 줍니다.",
     ),
+    "completion": (
+        "Print what lets the shell complete this command.",
+        "셸에서 Tab으로 완성하게 하는 스크립트를 출력합니다.",
+    ),
 }
 
 # Commands whose names no module here can have: a keyword, and what would hide the built-in.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from ..language import say
+from .completing import let_complete
 
 
 class _SpeaksKorean(click.Command):
@@ -29,7 +32,11 @@ class _SpeaksKorean(click.Command):
 
 
 class KomtCommand(_SpeaksKorean):
-    """One command."""
+    """One command; its parameters complete in the shell by their names."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        let_complete(self.params)
 
 
 class KomtGroup(_SpeaksKorean, click.Group):
@@ -38,6 +45,14 @@ class KomtGroup(_SpeaksKorean, click.Group):
     def short_helps(self) -> list[tuple[str, str]]:
         """The commands, each with one line on what it does."""
         raise NotImplementedError
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = [
+            CompletionItem(name, help=line)
+            for name, line in self.short_helps()
+            if name.startswith(incomplete)
+        ]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_options(ctx, formatter)

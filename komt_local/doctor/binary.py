@@ -8,6 +8,7 @@ https://refspecs.linuxfoundation.org/elf/elf.pdf
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,6 +33,10 @@ class _NotElf(Exception):
     pass
 
 
+# ValueError is that of an empty file, and of text that is none.
+_UNREADABLE = (_NotElf, OSError, ValueError, IndexError, struct.error)
+
+
 def built_for(path: Path) -> frozenset[str] | None:
     """The CPU features that a ggml library takes for granted, under ggml's names.
 
@@ -44,7 +49,7 @@ def built_for(path: Path) -> frozenset[str] | None:
             for name, address in elf.symbols()
             if name.startswith(_PREFIX)
         }
-    except (_NotElf, OSError, struct.error, UnicodeDecodeError):
+    except _UNREADABLE:
         return None
     returns = {name: _constant(function) for name, function in code.items()}
     if not returns or None in returns.values():
@@ -56,7 +61,7 @@ def needed(path: Path) -> tuple[str, ...]:
     """The libraries that a library is linked to; empty where the file does not say."""
     try:
         return tuple(_Elf.read(path).needed())
-    except (_NotElf, OSError, struct.error, UnicodeDecodeError):
+    except _UNREADABLE:
         return ()
 
 
@@ -71,12 +76,13 @@ def _constant(code: bytes) -> bool | None:
 class _Elf:
     """A 64-bit little-endian ELF file: its segments as (kind, offset, address, size)."""
 
-    data: bytes
+    data: mmap.mmap
     segments: tuple[tuple[int, int, int, int], ...]
 
     @staticmethod
     def read(path: Path) -> _Elf:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         if data[:6] != b"\x7fELF\x02\x01":
             raise _NotElf(path)
         start = struct.unpack_from("<Q", data, 32)[0]
@@ -88,7 +94,8 @@ class _Elf:
         """Bytes by their address in memory."""
         for kind, offset, begin, size in self.segments:
             if kind == _LOAD and begin <= address < begin + size:
-                return self.data[offset + address - begin :][:count]
+                start = offset + address - begin
+                return self.data[start : start + count]
         raise _NotElf(f"no segment holds {address:#x}")
 
     def symbols(self) -> Iterator[tuple[str, int]]:
@@ -116,10 +123,10 @@ class _Elf:
                 yield self.at(names + value, 256).partition(b"\0")[0].decode()
 
     def _text(self, offset: int) -> str:
-        return self.data[offset : self.data.index(b"\0", offset)].decode()
+        return self.data[offset : self.data.find(b"\0", offset)].decode()
 
 
-def _header_sizes(data: bytes, offset: int) -> tuple[int, int]:
+def _header_sizes(data: mmap.mmap, offset: int) -> tuple[int, int]:
     """Size of an entry and number of entries, as the file's header has them side by side."""
     size, count = struct.unpack_from("<HH", data, offset)
     return size, count

@@ -8,12 +8,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from machines import T4
 
 from komt_local.doctor import binary, child, cpu, measure, nvidia, wheels
+from komt_local.doctor.machine import Nvidia
 from komt_local.doctor.measuring import folder, installed_build, installer, read_build
 
 ROOT = Path(__file__).parent.parent.parent
@@ -114,6 +117,85 @@ def test_sysctl_of_both_kinds_of_macs() -> None:
         frozenset({"pni", "avx", "fma", "f16c", "bmi2", "avx2"}),
     )
     assert cpu.parse_sysctl({brand: "Apple M2"}) == ("Apple M2", None)
+
+
+class Driver:
+    """Stands for NVML: what a machine with one T4 answers."""
+
+    def __init__(self, status: int = 0) -> None:
+        self.status, self.was_shut_down = status, False
+
+    def nvmlInit_v2(self) -> int:
+        return self.status
+
+    def nvmlShutdown(self) -> int:
+        self.was_shut_down = True
+        return 0
+
+    def nvmlErrorString(self, status: int) -> bytes:
+        return b"Driver/library version mismatch"
+
+    def nvmlSystemGetDriverVersion(self, buffer: Any, size: Any) -> int:
+        buffer.value = b"550.54.15"
+        return 0
+
+    def nvmlSystemGetCudaDriverVersion_v2(self, number: Any) -> int:
+        number._obj.value = 12040
+        return 0
+
+    def nvmlDeviceGetCount_v2(self, count: Any) -> int:
+        count._obj.value = 1
+        return 0
+
+    def nvmlDeviceGetHandleByIndex_v2(self, index: Any, handle: Any) -> int:
+        return 0
+
+    def nvmlDeviceGetMemoryInfo(self, handle: Any, memory: Any) -> int:
+        memory._obj.total, memory._obj.free = T4.total, T4.free
+        return 0
+
+    def nvmlDeviceGetCudaComputeCapability(self, handle: Any, major: Any, minor: Any) -> int:
+        major._obj.value, minor._obj.value = 7, 5
+        return 0
+
+    def nvmlDeviceGetName(self, handle: Any, buffer: Any, size: Any) -> int:
+        buffer.value = b"Tesla T4"
+        return 0
+
+
+def driver_says(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> Nvidia:
+    function = type(driver).nvmlErrorString
+    monkeypatch.setattr(Driver, "nvmlErrorString", Words(function, driver))
+    monkeypatch.setattr(nvidia, "_load", lambda names: driver)
+    monkeypatch.setattr(nvidia, "runtimes", lambda: (12,))
+    monkeypatch.setattr(nvidia, "cards", lambda: 1)
+    return nvidia.look()
+
+
+class Words:
+    """A function whose result type can be set, as those of ctypes."""
+
+    restype: Any = None
+
+    def __init__(self, function: Any, driver: Driver) -> None:
+        self.function, self.driver = function, driver
+
+    def __call__(self, status: int) -> bytes:
+        assert self.restype is ctypes.c_char_p
+        return bytes(self.function(self.driver, status))
+
+
+def test_the_driver_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver()
+    assert driver_says(driver, monkeypatch) == Nvidia("550.54.15", (12, 4), (T4,), (12,), 1)
+    assert driver.was_shut_down
+
+
+def test_a_driver_that_fails_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = driver_says(Driver(status=18), monkeypatch)
+    assert found == Nvidia(
+        runtimes=(12,), cards=1, error="nvmlInit_v2: Driver/library version mismatch"
+    )
 
 
 def test_cards_are_counted_without_a_driver(tmp_path: Path) -> None:
