@@ -47,6 +47,7 @@ def _convert(options: argparse.Namespace, korean: bool) -> int:
             adapters=options.lora,
             chat_template=_template(options.template_file),
             verify=not options.no_verify,
+            allow_token_mismatch=options.allow_token_mismatch,
             force=options.force,
             threads=options.threads,
             progress=progress,
@@ -100,6 +101,11 @@ def parser(korean: bool) -> argparse.ArgumentParser:
         help=say("Jinja chat template for the file", "파일에 넣을 Jinja 대화 템플릿"),
     )
     add("--no-verify", action="store_true", help=say("skip the proof", "검증을 건너뜀"))
+    add(
+        "--allow-token-mismatch",
+        action="store_true",
+        help=say("go on where token ids differ", "토큰 번호가 달라도 계속함"),
+    )
     add("--force", action="store_true", help=say("replace OUT", "OUT을 덮어씀"))
     add("-t", "--threads", type=_positive, help=say("default: all", "기본값: 모두"))
     add("--json", action="store_true", help=say("summary as JSON", "요약을 JSON으로"))

@@ -1,15 +1,16 @@
 """The texts that every conversion tokenizes twice, with the source tokenizer and with llama.cpp.
 
-About 1,900 lines: Korean first of all (sentences, every syllable, nouns with particles, verbs with
-endings, decomposed syllables, letters), English, both mixed, numbers, emoji, runs of whitespace,
-code, and texts that look like control tokens. Long parts are generated.
+More than 2,000 ordinary lines: Korean first of all (sentences, every syllable, nouns with
+particles, verbs with endings, counts, decomposed syllables, letters), English, both mixed, numbers,
+emoji, runs of whitespace, code, and texts that look like control tokens. Long parts are generated.
+Lines that have a model's own control tokens in them are made by `mixed`.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
-from itertools import product
+from collections.abc import Iterator, Sequence
+from itertools import cycle, pairwise, product
 
 KOREAN = r"""
 안녕하세요? 오늘은 날씨가 참 좋네요.
@@ -116,6 +117,10 @@ ENDINGS = (
     "고 지만 는데 습니다 으면 면 았다 었다 겠어요 네요 니까 도록 자마자 을게요 던데 거든요 더라도 "
     "려고 시는 기까지"
 ).split()
+COUNTED = (
+    "명 개 마리 살 시간 분 초 원 년 월 일 km kg % 번째 °C ㎡ 층 호 GB 만 억 개월 회 배 등 점"
+).split()
+COUNTS = "1 2 3 5 7 10 12 19 21 100 365 1,000 2026 3.14 -5 두".split()
 SPACES = (" ", "\t", "\n", "\r\n", "\u00a0", "\u3000", "\u200b")
 SYLLABLES_PER_LINE = 28
 
@@ -126,7 +131,9 @@ def corpus() -> Iterator[str]:
         yield from lines(block)
     yield from (noun + particle for noun, particle in product(NOUNS, PARTICLES))
     yield from (f"그래서 {stem}{ending}." for stem, ending in product(STEMS, ENDINGS))
+    yield from (f"모두 {count}{unit}쯤" for count, unit in product(COUNTS, COUNTED))
     yield from syllables()
+    yield from letters()
     yield from whitespace()
     yield from (unicodedata.normalize("NFD", line) for line in lines(KOREAN))
     yield "ㄱㄴㄷㄹㅁㅂㅅㅇㅈㅊㅋㅌㅍㅎ ㅏㅑㅓㅕㅗㅛㅜㅠㅡㅣ ㄲㄸㅃㅆㅉ ㄳㄵㄶㄺㄻㄼㅄ"
@@ -149,9 +156,49 @@ def syllables() -> Iterator[str]:
         yield "".join(map(chr, range(first, first + SYLLABLES_PER_LINE)))
 
 
+def letters() -> Iterator[str]:
+    """Jamo: those that are combined into syllables, and those that stand alone."""
+    for first, last in (("\u1100", "\u11ff"), ("\u3131", "\u318e"), ("\uffa1", "\uffdc")):
+        every = "".join(map(chr, range(ord(first), ord(last) + 1)))
+        for i in range(0, len(every), SYLLABLES_PER_LINE):
+            yield every[i : i + SYLLABLES_PER_LINE]
+
+
 def whitespace() -> Iterator[str]:
     """Runs of up to eight, alone, before, after and between words, and in pairs."""
     for space, count in product(SPACES, range(1, 9)):
         run = space * count
         yield from (run, f"{run}앞", f"뒤{run}", f"가운데{run}글 and{run}text")
     yield from (f"가{a}{b}나 {b}{a} x" for a, b in product(SPACES, SPACES))
+
+
+# --- with control tokens -------------------------------------------------------------------------
+
+BESIDE = (
+    ("", "안녕하세요"),
+    ("안녕하세요", ""),
+    ("질문:", "답변:"),
+    ("### User:\n안녕? ", "\n\n### Assistant:\n"),
+    ("끝.\n", " 시작"),
+    ("hello ", "world"),
+    ("  두 칸  ", "  two spaces"),
+    ("123", "456\n"),
+    ("[INST] 한국어로 [/INST] 네,", "[INST]"),
+    ("😀", "👨\u200d👩\u200d👧"),
+    ("code\n\t", "\tdef f():\n"),
+    ("ㅋㅋㅋ", "ㅠㅠ"),
+)
+"""What stands before and after a control token."""
+
+MOST_TOKENS = 24
+
+
+def mixed(control: Sequence[str]) -> Iterator[str]:
+    """Lines with a model's control tokens in them, alone, in pairs and in a row like a chat."""
+    step = max(1, len(control) // MOST_TOKENS)
+    chosen = sorted({*control[:MOST_TOKENS:2], *control[::step], *control[-MOST_TOKENS:]})
+    for token, (before, after) in product(chosen, BESIDE):
+        yield f"{before}{token}{after}"
+    for first, second in pairwise(chosen):
+        yield f"{first}system\n너는 친절한 도우미야.{second}\n{first}{second}안녕 {second}"
+    yield "".join(f"{token}{after}" for token, (_, after) in zip(chosen, cycle(BESIDE)))

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from komt_convert import kernels, recipes
-from komt_convert.corpus import corpus
-from komt_convert.errors import SourceError
+from komt_convert.corpus import corpus, mixed
+from komt_convert.errors import SourceError, TokenizerMismatch
 from komt_convert.ggml import QUANTIZATION_VERSION, Tokenizer
 from komt_convert.gguf_file import parse_header
 from komt_convert.gguf_rules import first_problem
@@ -25,7 +26,7 @@ from komt_convert.tensor_types import BY_NAME
 from komt_convert.tokens import compare_tokens
 from komt_convert.verify import Proof, verify_tensors
 from komt_convert.vocab import Vocabulary
-from komt_convert.writer import Plan, plan, write
+from komt_convert.writer import Plan, encode_header, plan, write
 
 
 def convert(
@@ -37,6 +38,7 @@ def convert(
     chat_template: str | None = None,
     name: str | None = None,
     verify: bool = True,
+    allow_token_mismatch: bool = False,
     force: bool = False,
     threads: int | None = None,
     progress: OnProgress | None = None,
@@ -47,8 +49,9 @@ def convert(
     how strongly each counts, 1.0 being as it was trained. `chat_template` is Jinja text, written in
     place of the tokenizer's own; `name` is written in place of what the model card says. `verify`
     compares samples of every tensor, and the token ids of a corpus, with the source; a file that
-    fails never appears under its name. `force` replaces an existing `out`. `threads` defaults to
-    the processors that this process may use. `progress` is called in the calling thread.
+    fails never appears under its name. `allow_token_mismatch` goes on where an id differs, and says
+    so in the report's warnings. `force` replaces an existing `out`. `threads` defaults to the
+    processors that this process may use. `progress` is called in the calling thread.
 
     Raises ConvertError: SourceError, OutputError, QuantizationError or VerificationError.
     """
@@ -60,13 +63,17 @@ def convert(
     refuse_lethal(layout, model.path)
     refuse_full_disk(target, layout.size)
     n_threads = available_processors() if threads is None else max(1, threads)
+    n_tokens, differing = 0, None
+    if verify:
+        n_tokens, differing = prove_tokens(layout.metadata, model.vocabulary)
+    if differing and not allow_token_mismatch:
+        raise differing
     chosen = kernels.choose(layout.values_by_type)
     with replacing(target, force=force) as output:
         write(layout, output, threads=n_threads, kernels=chosen, on_progress=progress)
-        proof, n_tokens = Proof(), 0
+        proof = Proof()
         if verify:
             proof = verify_tensors(output.path, layout, threads=n_threads, on_progress=progress)
-            n_tokens = verify_tokens(output.path, model.vocabulary)
         output.commit()
     return Report(
         out=target,
@@ -85,7 +92,7 @@ def convert(
         kernels=chosen.makers(layout.values_by_type),
         errors=proof.errors,
         sha256=proof.sha256,
-        warnings=model.vocabulary.warnings,
+        warnings=(*model.vocabulary.warnings, *_sentences(differing)),
     )
 
 
@@ -125,10 +132,31 @@ def refuse_lethal(layout: Plan, source: Path) -> None:
         )
 
 
+def prove_tokens(
+    metadata: Metadata, vocabulary: Vocabulary
+) -> tuple[int, TokenizerMismatch | None]:
+    """How many ids are those of the source, or the first difference.
+
+    llama.cpp needs no weights for it: a header alone is a file with a tokenizer.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "tokenizer.gguf")
+        path.write_bytes(encode_header(metadata, []))
+        try:
+            return verify_tokens(path, vocabulary), None
+        except TokenizerMismatch as error:
+            return 0, error
+
+
 def verify_tokens(path: Path, vocabulary: Vocabulary) -> int:
     """The number of token ids that are the same in the file and in its source."""
     with Tokenizer(path) as tokenizer:
-        return compare_tokens(vocabulary, tokenizer, corpus())
+        with_control = mixed(tuple(vocabulary.special_tokens))
+        return compare_tokens(vocabulary, tokenizer, corpus(), with_control)
+
+
+def _sentences(error: TokenizerMismatch | None) -> list[tuple[str, str]]:
+    return [(str(error), error.ko)] if error else []
 
 
 def available_processors() -> int:

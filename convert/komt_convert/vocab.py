@@ -20,7 +20,7 @@ from komt_convert.metadata import Metadata, f32s, flag, i32s, text, texts, u32
 from komt_convert.vocab_json import read_tokenizer_json
 from komt_convert.vocab_sentencepiece import read_sentencepiece
 from komt_convert.vocab_special import added_at_the_ends, chat_template, legacy, special_ids
-from komt_convert.vocab_types import Added, Base, NormalForm, Token, TokenType
+from komt_convert.vocab_types import Added, Base, NormalForm, Token, TokenType, looks_special
 
 ROLES = {"bos": "bos", "eos": "eos", "eot": "eot", "unk": "unknown", "pad": "padding"}
 """Role → the name in `tokenizer.ggml.<name>_token_id`."""
@@ -32,7 +32,8 @@ PADDING_SCORE, ADDED_SCORE = -10000.0, -1000.0
 class Vocabulary:
     """Tokens by id, one for each row of the embedding, and how the source tokenizes.
 
-    `encode` gives the ids of the source tokenizer: no BOS or EOS, special tokens not parsed.
+    `encode` gives the ids of the source tokenizer: no BOS or EOS, special tokens not parsed; with
+    `parse` they are (None where nobody knows how the source would do it).
     `special_tokens` are the control tokens by text. `legacy` is false for SentencePiece tokenizers
     that put no space after a control token. `warnings` are sentences (English, Korean) for the
     user. `normal_form` and `absorbs_space` are what `prepare` is about.
@@ -52,6 +53,7 @@ class Vocabulary:
     encode: Callable[[str], list[int]]
     normal_form: NormalForm | None
     absorbs_space: bool
+    parse: Callable[[str], list[int]] | None = None
 
     def prepare(self, text: str) -> str:
         """What llama.cpp must be given for `text`, so that its ids are those of the source."""
@@ -111,6 +113,7 @@ def _read(folder: Path, n_rows: int) -> Vocabulary:
     base = _read_base(folder, settings, fast)
     tokens, warnings = _token_table(base, settings, n_rows)
     ends = added_at_the_ends(fast.get("post_processor"), settings)
+    control = {token.text: i for i, token in enumerate(tokens) if token.type is TokenType.CONTROL}
     return Vocabulary(
         model=base.model,
         pre=base.pre,
@@ -122,10 +125,11 @@ def _read(folder: Path, n_rows: int) -> Vocabulary:
         space_prefix=base.space_prefix,
         chat_template=chat_template(folder, settings),
         legacy=legacy(base, settings),
-        warnings=(*warnings, *_peculiarities(base)),
+        warnings=(*warnings, *base.warnings, *_peculiarities(base)),
         encode=base.encode,
         normal_form=base.normal_form,
         absorbs_space=base.absorbs_space,
+        parse=lambda text: base.parse(text, control),
     )
 
 
@@ -134,7 +138,12 @@ def _read_base(folder: Path, settings: Mapping[str, Any], fast: Mapping[str, Any
     if path.is_file():
         listed = read_json(folder / "added_tokens.json")
         added = _added_tokens(listed, fast.get("added_tokens", []), settings)
-        base = read_sentencepiece(path, added, space_prefix=settings.get("add_prefix_space"))
+        base = read_sentencepiece(
+            path,
+            added,
+            space_prefix=settings.get("add_prefix_space"),
+            legacy=settings.get("legacy") in (None, True),
+        )
         if len(fast.get("model", {}).get("vocab", ())) <= len(base.tokens):
             return base  # else the vocabulary was extended, and this is what it was before
     if fast:
@@ -162,16 +171,6 @@ def _added_tokens(
     for i, entry in described.items():
         token = entry["content"]
         yield Added(i, token, bool(entry.get("special")) or looks_special(token))
-
-
-def looks_special(token: str) -> bool:
-    """Some control tokens are not declared special; the list is that of llama.cpp's converter."""
-    return (
-        token in ("<pad>", "<mask>", "<2mass>", "[@BOS@]")
-        or (token.startswith("<|") and token.endswith("|>"))
-        or (token.startswith("<｜") and token.endswith("｜>"))
-        or (token.startswith("<unused") and token.endswith(">"))
-    )
 
 
 def _token_table(

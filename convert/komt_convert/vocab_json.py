@@ -10,6 +10,7 @@ The format: https://huggingface.co/docs/tokenizers/api/models
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 from komt_convert.checkpoint import read_json
 from komt_convert.errors import SourceError, UnsupportedError
 from komt_convert.vocab_pre import pre_tokenizer_name
-from komt_convert.vocab_types import Added, Base, NormalForm, Token, TokenType
+from komt_convert.vocab_types import Added, Base, NormalForm, Token, TokenType, looks_special
 
 NORMAL_FORMS: Mapping[str, NormalForm]
 NORMAL_FORMS = {"NFC": "NFC", "NFD": "NFD", "NFKC": "NFKC", "NFKD": "NFKD"}
@@ -45,24 +46,41 @@ def _read(settings: Mapping[str, Any], path: Path) -> Base:
         raise _unsupported(path, f"the model {model['type']}", f"{model['type']} 모델")
     if model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
         raise _unsupported(path, "prefixes or suffixes of subwords", "부분 단어 접두사·접미사")
-    added = tuple(Added(a["id"], a["content"], a["special"]) for a in settings["added_tokens"])
-    encode, form = _reference(path), _normal_form(settings)
+    added = tuple(_added(entry) for entry in settings["added_tokens"])
+    encode, parse = _references(settings, path)
+    form, warnings = _normal_form(settings), tuple(_warnings(settings))
     if not _is_sentencepiece_like(settings):
         tokens = [Token(text) for text in _by_id(model["vocab"], path)]
         pre, merges = pre_tokenizer_name(settings, path), tuple(map(" ".join, _merges(model)))
-        return Base("gpt2", pre, tokens, encode, merges, added, normal_form=form)
+        return Base(
+            model="gpt2",
+            pre=pre,
+            tokens=tokens,
+            encode=encode,
+            parse=parse,
+            merges=merges,
+            added=added,
+            normal_form=form,
+            warnings=warnings,
+        )
     space_prefix, after_control, absorbs = _spaces(settings)
     return Base(
         model="llama",
         pre="default",
         tokens=list(_scored(model, path)),
         encode=encode,
+        parse=parse,
         added=added,
         space_prefix=space_prefix,
         space_after_control=after_control,
         normal_form=form,
         absorbs_space=absorbs,
+        warnings=warnings,
     )
+
+
+def _added(entry: Mapping[str, Any]) -> Added:
+    return Added(entry["id"], entry["content"], entry["special"] or looks_special(entry["content"]))
 
 
 def _is_sentencepiece_like(settings: Mapping[str, Any]) -> bool:
@@ -132,17 +150,59 @@ def _normal_form(settings: Mapping[str, Any]) -> NormalForm | None:
     return next((NORMAL_FORMS[type_] for type_ in types if type_ in NORMAL_FORMS), None)
 
 
-def _reference(path: Path) -> Callable[[str], list[int]]:
+def _references(
+    settings: Mapping[str, Any], path: Path
+) -> tuple[Callable[[str], list[int]], Callable[[str, Mapping[str, int]], list[int]]]:
+    """The tokenizer with control tokens as text like any other, and with control tokens parsed.
+
+    A token that is written into the file as a control token is one here as well, and is found
+    wherever it stands.
+    """
+    changed = {**settings, "added_tokens": list(map(_as_control, settings["added_tokens"]))}
+    raw = path.read_text(encoding="utf-8") if changed == settings else json.dumps(changed)
+    tokenizer = _tokenizer(raw)
+
+    def encode(text: str) -> list[int]:
+        tokenizer.encode_special_tokens = True
+        return list(tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def parse(text: str, control: Mapping[str, int]) -> list[int]:
+        tokenizer.encode_special_tokens = False
+        return list(tokenizer.encode(text, add_special_tokens=False).ids)
+
+    return encode, parse
+
+
+def _as_control(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    if _added(entry).special:
+        return {**entry, "special": True, "normalized": False}
+    return entry
+
+
+def _warnings(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """A `normalized` special token with a normalizer is found only where ▁ can go before it."""
+    adds_space = any(step["type"] == "Prepend" for step in steps(settings.get("normalizer")))
+    special = [entry for entry in settings["added_tokens"] if entry["special"]]
+    hidden = [entry["content"] for entry in special if entry.get("normalized")]
+    if hidden and adds_space:
+        yield (
+            f"This tokenizer.json finds {hidden[0]!r} only at the beginning of a text or after a "
+            "space; here it is found everywhere, as templates mean it.",
+            f"이 tokenizer.json은 {hidden[0]!r}을(를) 글머리나 공백 뒤에서만 찾지만, 여기서는 "
+            "템플릿의 뜻대로 어디서나 찾습니다.",
+        )
+
+
+def _tokenizer(raw: str) -> Any:
     from tokenizers import Tokenizer
 
     try:
-        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_str(raw)
     except Exception as error:  # the library raises plain Exception
         raise ValueError(str(error)) from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    tokenizer.encode_special_tokens = True
-    return lambda text: list(tokenizer.encode(text, add_special_tokens=False).ids)
+    return tokenizer
 
 
 def _unsupported(path: Path, en: str, ko: str) -> UnsupportedError:

@@ -7,6 +7,7 @@ The message: https://github.com/google/sentencepiece/blob/master/src/sentencepie
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -31,8 +32,12 @@ class Model:
     special: Mapping[str, int]
 
 
-def read_sentencepiece(path: Path, added: Iterable[Added], *, space_prefix: bool | None) -> Base:
+def read_sentencepiece(
+    path: Path, added: Iterable[Added], *, space_prefix: bool | None, legacy: bool
+) -> Base:
     """The SentencePiece BPE in `path`; `space_prefix` overrules its dummy prefix unless None.
+
+    `legacy` is transformers' flag of that name.
 
     Raises SourceError for a damaged file and UnsupportedError for what llama.cpp cannot do.
     """
@@ -43,13 +48,16 @@ def read_sentencepiece(path: Path, added: Iterable[Added], *, space_prefix: bool
     if model.add_dummy_prefix and not prefix:
         raw += WITHOUT_DUMMY_PREFIX
     added = tuple(added)
+    asked = Reference(raw, added, path, legacy=legacy)
     return Base(
         model="llama",
         pre="default",
         tokens=model.pieces,
-        encode=reference(raw, added, path),
+        encode=asked.encode,
+        parse=asked.parse,
         added=added,
         space_prefix=prefix,
+        space_after_control=legacy,
         add_bos=True,
         special=model.special,
     )
@@ -74,28 +82,55 @@ def _refuse_other_kinds(model: Model, path: Path) -> None:
 
 def reference(raw: bytes, added: tuple[Added, ...], path: Path) -> Callable[[str], list[int]]:
     """What sentencepiece makes of a text with the model in `raw`; `path` is for messages."""
+    return Reference(raw, added, path).encode
+
+
+class Reference:
+    """sentencepiece, asked as transformers asks it: a text is cut at added tokens, then encoded.
+
+    With `legacy`, every piece gets the dummy prefix; without, only the text before the first token
+    does (https://github.com/huggingface/transformers/pull/24565).
+    """
+
+    def __init__(
+        self, raw: bytes, added: tuple[Added, ...], path: Path, *, legacy: bool = True
+    ) -> None:
+        self._first = _processor(raw, path)
+        self._later = self._first if legacy else _processor(raw + WITHOUT_DUMMY_PREFIX, path)
+        self._own = {token.text: token.id for token in added if not token.special}
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text in which control tokens are text like any other."""
+        return self.parse(text, {})
+
+    def parse(self, text: str, control: Mapping[str, int]) -> list[int]:
+        """Ids of a text with its `control` tokens parsed."""
+        ids: list[int] = []
+        processor = self._first
+        for piece in _cut(text, {**control, **self._own}):
+            ids += [piece] if isinstance(piece, int) else processor.encode(piece)
+            processor = self._later
+        return ids
+
+
+def _cut(text: str, tokens: Mapping[str, int]) -> Iterator[str | int]:
+    """A text as ids of tokens and what lies between them; of several in one place, the longest."""
+    longest_first = sorted(filter(None, tokens), key=len, reverse=True)
+    if not longest_first:
+        yield from [text] if text else ()
+        return
+    for piece in re.split(f"({'|'.join(map(re.escape, longest_first))})", text):
+        if piece:
+            yield tokens.get(piece, piece)
+
+
+def _processor(raw: bytes, path: Path) -> Any:
     from sentencepiece import SentencePieceProcessor
 
     try:
-        processor: Any = SentencePieceProcessor(model_proto=raw)
+        return SentencePieceProcessor(model_proto=raw)
     except (RuntimeError, OSError):
         raise _damaged(path) from None
-    ids = {token.text: token.id for token in added if not token.special}
-    if not ids:
-        return lambda text: list(processor.encode(text))
-    return lambda text: list(_encode_around(processor, ids, text))
-
-
-def _encode_around(processor: Any, ids: Mapping[str, int], text: str) -> Iterator[int]:
-    """Added tokens first, the longest first; then what is left between them."""
-    token = next((t for t in sorted(ids, key=len, reverse=True) if t in text), None)
-    if token is None:
-        yield from processor.encode(text) if text else ()
-        return
-    before, _, after = text.partition(token)
-    yield from _encode_around(processor, ids, before)
-    yield ids[token]
-    yield from _encode_around(processor, ids, after)
 
 
 # --- the protocol buffer -------------------------------------------------------------------------

@@ -40,15 +40,17 @@ class Base:
     """A tokenizer as its main file gives it, before added tokens and padding.
 
     `encode` is the reference for token ids: no BOS or EOS, special tokens not parsed, but added
-    tokens that are not special are (as both `tokenizers` and llama.cpp do). `normal_form` is the
-    Unicode form that the tokenizer brings a text into, and `absorbs_space` says that a text which
-    begins with a space gets no ▁ in front; llama.cpp does neither.
+    tokens that are not special are (as both `tokenizers` and llama.cpp do). `parse` is the same
+    with control tokens parsed, which it is given by text. `normal_form` is the Unicode form that
+    the tokenizer brings a text into, and `absorbs_space` says that a text which begins with a space
+    gets no ▁ in front; llama.cpp does neither. `warnings` are sentences for the user.
     """
 
     model: str
     pre: str
     tokens: list[Token]
     encode: Callable[[str], list[int]]
+    parse: Callable[[str, Mapping[str, int]], list[int]]
     merges: tuple[str, ...] = ()
     added: tuple[Added, ...] = ()
     space_prefix: bool = False
@@ -58,3 +60,14 @@ class Base:
     special: Mapping[str, int] = field(default_factory=dict)
     normal_form: NormalForm | None = None
     absorbs_space: bool = False
+    warnings: tuple[tuple[str, str], ...] = ()
+
+
+def looks_special(token: str) -> bool:
+    """Some control tokens are not declared special; the list is that of llama.cpp's converter."""
+    return (
+        token in ("<pad>", "<mask>", "<2mass>", "[@BOS@]")
+        or (token.startswith("<|") and token.endswith("|>"))
+        or (token.startswith("<｜") and token.endswith("｜>"))
+        or (token.startswith("<unused") and token.endswith(">"))
+    )

@@ -68,6 +68,14 @@ if TYPE_CHECKING:
     help=say("Skip the proof of the weights.", "가중치 증명을 건너뜁니다."),
 )
 @click.option(
+    "--allow-token-mismatch",
+    is_flag=True,
+    help=say(
+        "Make the file even if llama.cpp would tokenize otherwise than the source.",
+        "llama.cpp가 원본과 다르게 토큰을 나누더라도 파일을 만듭니다.",
+    ),
+)
+@click.option(
     "--force", is_flag=True, help=say("Replace OUT if it exists.", "OUT이 있으면 바꿔 씁니다.")
 )
 @options.threads()
@@ -89,6 +97,7 @@ def command(source: str, output: str, **given: Any) -> None:
             adapters=adapters,
             chat_template=jinja,
             verify=not given["no_verify"],
+            allow_token_mismatch=given["allow_token_mismatch"],
             force=given["force"],
             threads=given["threads"],
             progress=progress,

@@ -22,11 +22,11 @@ from checkpoints import (
     write_tokenizer,
 )
 from komt_convert import convert
-from komt_convert.corpus import corpus
+from komt_convert.corpus import corpus, mixed
 from komt_convert.errors import TokenizerMismatch
 from komt_convert.ggml import Tokenizer
 from komt_convert.metadata import text
-from komt_convert.tokens import compare_tokens
+from komt_convert.tokens import as_prompt, compare_tokens
 from komt_convert.vocab import Vocabulary, read_vocabulary
 from komt_convert.vocab_pre import NAMES
 from komt_convert.writer import encode_header
@@ -43,13 +43,14 @@ def compare(vocabulary: Vocabulary, folder: Path) -> int:
     metadata = {"general.architecture": text("llama"), **vocabulary.metadata()}
     path.write_bytes(encode_header(metadata, []))
     with Tokenizer(path) as native:
-        return compare_tokens(vocabulary, native, corpus())
+        with_control = mixed(tuple(vocabulary.special_tokens))
+        return compare_tokens(vocabulary, native, corpus(), with_control)
 
 
 def test_the_corpus_has_what_it_should() -> None:
     texts = list(corpus())
     together = "".join(texts)
-    assert 1000 < len(texts) == len(set(texts)) < 2500
+    assert 2000 < len(texts) == len(set(texts)) < 2500
     assert all(chr(code) in together for code in range(ord("가"), ord("힣") + 1))
     for part in ("\r\n", "        ", "\t\t", "\u200d", "\u3000", "ㅋㅋㅋ", "</s>", "<|im_end|>"):
         assert part in together
@@ -135,6 +136,80 @@ def test_tokens_that_users_added_are_found_in_texts(tmp_path: Path) -> None:
     assert compare(vocabulary, tmp_path) > 50_000
 
 
+# --- control tokens among text -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_a_model_says_whether_a_space_follows_a_control_token(legacy: bool, tmp_path: Path) -> None:
+    n_tokens = write_tokenizer(tmp_path, "spm", full=True, overrides={"legacy": legacy})
+    vocabulary = read_vocabulary(tmp_path, n_tokens)
+    assert vocabulary.parse is not None
+    assert vocabulary.parse("</s>the") == [2, *([278] if legacy else [1552])]  # ▁the, the
+    assert compare(vocabulary, tmp_path) > 50_000
+    other = replace(vocabulary, legacy=not legacy)
+    assert "</s>" in str(mismatch(other, tmp_path))
+
+
+def test_the_rule_is_that_of_the_runtime(tmp_path: Path) -> None:
+    from komt_local.prompts.segments import Segment, encode
+
+    for legacy in (True, False):
+        n_tokens = write_tokenizer(tmp_path, "spm", full=True, overrides={"legacy": legacy})
+        vocabulary = read_vocabulary(tmp_path, n_tokens)
+        path = tmp_path / "vocabulary.gguf"
+        metadata = {"general.architecture": text("llama"), **vocabulary.metadata()}
+        path.write_bytes(encode_header(metadata, []))
+        with Tokenizer(path) as native:
+
+            class Runtime:
+                control_tokens = vocabulary.special_tokens
+                bos = None
+                legacy = vocabulary.legacy
+                tokenize = native.encode
+
+            for line in mixed(tuple(vocabulary.special_tokens)):
+                ids = as_prompt(line, vocabulary.special_tokens, vocabulary, native)
+                assert ids == encode([Segment(line, ours=True)], Runtime())
+
+
+def test_a_token_that_looks_special_is_one_for_both(tmp_path: Path) -> None:
+    """polyglot-ko's three tokens for personal data, which a user's text must not become."""
+    settings = byte_level_json(byte_level())
+    names = ("<|acc|>", "<|rrn|>", "<|tell|>")
+    settings["added_tokens"] += [
+        added_token(768 + i, name, special=False) for i, name in enumerate(names)
+    ]
+    write_tokenizer_json(tmp_path, settings, eos=767)
+    vocabulary = read_vocabulary(tmp_path, 800)
+    assert vocabulary.parse is not None
+    for i, name in enumerate(names):
+        assert vocabulary.special_tokens[name] == 768 + i
+        assert 768 + i not in vocabulary.encode(f"계좌 {name}")
+        assert 768 + i in vocabulary.parse(f"계좌 {name}")
+    assert compare(vocabulary, tmp_path) > 50_000
+
+
+def test_a_control_token_is_found_wherever_it_stands(tmp_path: Path) -> None:
+    """With `normalized`, the tokenizers library finds it only where a ▁ goes before it."""
+    settings = metaspace_json(llama_pieces())
+    for entry in settings["added_tokens"]:
+        entry["normalized"] = True
+    write_tokenizer_json(tmp_path, settings, eos=2)
+    vocabulary = read_vocabulary(tmp_path, 1024)
+    assert vocabulary.parse is not None
+    assert 2 in vocabulary.parse("가</s>나")
+    assert any("only at the beginning" in en for en, _ in vocabulary.warnings)
+    assert compare(vocabulary, tmp_path) > 50_000
+
+
+def test_a_control_token_that_swallows_spaces_is_found(tmp_path: Path) -> None:
+    settings = byte_level_json(byte_level())
+    settings["added_tokens"].append({**added_token(768, "<|끝|>"), "lstrip": True})
+    write_tokenizer_json(tmp_path, settings, eos=767)
+    error = mismatch(read_vocabulary(tmp_path, 769), tmp_path)
+    assert "<|끝|>" in str(error)
+
+
 # --- the proof finds what is wrong ---------------------------------------------------------------
 
 
@@ -174,6 +249,7 @@ def test_a_control_token_that_is_not_one_would_be_found(tmp_path: Path) -> None:
     class Forgetful:
         encode = staticmethod(vocabulary.encode)
         prepare = staticmethod(vocabulary.prepare)
+        parse, legacy = None, True
         special_tokens = {**vocabulary.special_tokens, "<|im_end|>": 5}
 
     metadata = {"general.architecture": text("llama"), **vocabulary.metadata()}
@@ -192,3 +268,26 @@ def test_a_conversion_that_would_tokenize_differently_fails(tmp_path: Path) -> N
         convert(folder, tmp_path / "tiny.gguf")
     assert list(tmp_path.iterdir()) == [folder]
     assert convert(folder, tmp_path / "tiny.gguf", verify=False).tokens_compared == 0
+
+
+def test_a_difference_can_be_accepted(tmp_path: Path) -> None:
+    folder = write_llama_checkpoint(tmp_path / "tiny", vocab="hf-bpe", n_layers=1, hidden_size=64)
+    settings = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    settings["model"]["merges"] = list(map(" ".join, merges_of(llama_pieces())))[:-100]
+    write_json(folder / "tokenizer.json", settings)
+    report = convert(folder, tmp_path / "tiny.gguf", quant="F16", allow_token_mismatch=True)
+    assert report.out.is_file()
+    assert report.tokens_compared == 0
+    assert any("where the source tokenizer gives" in en for en, _ in report.warnings)
+
+
+def test_a_user_defined_token_of_one_byte_has_room(tmp_path: Path) -> None:
+    """llama.cpp puts a space before the text after each of them."""
+    added = {"1024": {"content": "\x01", "special": False}}
+    write_tokenizer(tmp_path, "spm", overrides={"added_tokens_decoder": added})
+    vocabulary = read_vocabulary(tmp_path, 1025)
+    path = tmp_path / "vocabulary.gguf"
+    metadata = {"general.architecture": text("llama"), **vocabulary.metadata()}
+    path.write_bytes(encode_header(metadata, []))
+    with Tokenizer(path) as native:
+        assert native.encode("\x01가" * 50) == vocabulary.encode("\x01가" * 50)
