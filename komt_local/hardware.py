@@ -31,6 +31,19 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
+class Demand:
+    """What a context is to hold besides its length.
+
+    `n_outputs` logits of a batch, `value_bytes` for each key and value.
+    """
+
+    n_slots: int = 1
+    n_batch: int = 512
+    n_outputs: int = 1
+    value_bytes: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
 class Need:
     """Bytes that a loaded model takes: its weights, its KV cache, its compute buffers."""
 
@@ -43,43 +56,37 @@ class Need:
         return self.weights + self.kv_cache + self.compute + _RESERVE
 
 
-def kv_cache_bytes(shape: Shape, n_ctx: int, n_slots: int, value_bytes: int = 2) -> int:
+def kv_cache_bytes(shape: Shape, n_ctx: int, demand: Demand) -> int:
     """Keys and values of every layer for `n_slots` times `n_ctx` tokens."""
     n_cells = -(-n_ctx // _CELL_PADDING) * _CELL_PADDING
-    return shape.n_layer * shape.kv_row * n_cells * n_slots * value_bytes
+    n_values = shape.n_layer * shape.kv_row * n_cells * demand.n_slots
+    return int(n_values * demand.value_bytes)
 
 
-def compute_bytes(shape: Shape, n_ctx: int, n_slots: int, n_batch: int) -> int:
+def compute_bytes(shape: Shape, n_ctx: int, demand: Demand) -> int:
     """About what llama.cpp's compute buffers take, with flash attention.
 
     The activations of the widest layer, the attention mask (f16), and the logits.
     Within 2 % of what llama.cpp reports for a Llama of 134 M from 2,048 to 32,768 tokens.
     """
-    activations = 4 * n_batch * (4 * shape.n_embd + 3 * shape.n_ff)
-    mask = 2 * n_batch * n_ctx
-    logits = 2 * 4 * n_slots * shape.n_vocab
+    activations = 4 * demand.n_batch * (4 * shape.n_embd + 3 * shape.n_ff)
+    mask = 2 * demand.n_batch * n_ctx
+    logits = 2 * 4 * demand.n_outputs * shape.n_vocab
     return activations + mask + logits
 
 
-def need(
-    shape: Shape, weights: int, n_ctx: int, n_slots: int, n_batch: int, value_bytes: int = 2
-) -> Need:
+def need(shape: Shape, weights: int, n_ctx: int, demand: Demand) -> Need:
     """What a model with this context takes, in bytes."""
-    return Need(
-        weights,
-        kv_cache_bytes(shape, n_ctx, n_slots, value_bytes),
-        compute_bytes(shape, n_ctx, n_slots, n_batch),
-    )
+    cache = kv_cache_bytes(shape, n_ctx, demand)
+    return Need(weights, cache, compute_bytes(shape, n_ctx, demand))
 
 
-def largest_context(
-    shape: Shape, weights: int, limit: int, n_slots: int, n_batch: int, available: int
-) -> int:
+def largest_context(shape: Shape, weights: int, limit: int, demand: Demand, available: int) -> int:
     """The largest context up to `limit` that fits, in steps of 256 tokens; 0 if none does."""
     low, high = 0, -(-limit // _CELL_PADDING)
     while low < high:
         middle = (low + high + 1) // 2
-        asked = need(shape, weights, middle * _CELL_PADDING, n_slots, n_batch)
+        asked = need(shape, weights, middle * _CELL_PADDING, demand)
         low, high = (middle, high) if asked.total <= available else (low, middle - 1)
     return min(low * _CELL_PADDING, limit)
 

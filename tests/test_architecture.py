@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bench": {"types", "errors", "llama", "hardware"},
     "model": {
         "types", "errors", "engine", "llama", "library", "hardware", "prompts", "detokenize",
+        "scheduler",
     },
     "terminal": {"language", "types", "errors"},
     "doctor": {"hardware", "library", "llama", "model", "errors"},

@@ -44,7 +44,8 @@ class Context:
     Every sequence has memory of its own (`kv_unified` off): one costs another neither room nor,
     bit for bit, anything in its logits that the batch's size does not, and llama.cpp is 5 to 15 %
     faster than with one shared pool. A shared prefix is copied, not shared. `exact` keeps keys and
-    values in f32, without flash attention, which would round them to f16.
+    values in f32, without flash attention, which would round them to f16; else they are kept in
+    `cache_types`, and llama.cpp decides on flash attention.
     """
 
     def __init__(
@@ -57,10 +58,11 @@ class Context:
         n_outputs: int = 1,
         threads: int = 1,
         exact: bool = False,
+        cache_types: tuple[str, str] = ("f16", "f16"),
     ) -> None:
         self.n_ctx, self.n_slots, self.n_batch, self.n_outputs = n_ctx, n_slots, n_batch, n_outputs
         self._library, self._n_vocab = native(), model.n_vocab
-        params = self._params(threads, exact)
+        params = self._params(threads, ("f32", "f32") if exact else cache_types, not exact)
         with logging(), model.open() as pointer:
             self._context = self._library.llama_init_from_model(pointer, params)
             if not self._context:
@@ -69,15 +71,17 @@ class Context:
         self._batch = _Batch(self._library, n_batch, n_ctx)
         self._abort = _AbortFlag(self._library, self._context)
 
-    def _params(self, threads: int, exact: bool) -> Any:
+    def _params(self, threads: int, cache_types: tuple[str, str], flash: bool) -> Any:
         params = self._library.llama_context_default_params()
         params.n_ctx = self.n_ctx * self.n_slots
         params.n_seq_max = self.n_slots
         params.n_outputs_max = self.n_slots * self.n_outputs
         params.n_batch = params.n_ubatch = self.n_batch
         params.n_threads = params.n_threads_batch = threads
-        if exact:
-            params.type_k = params.type_v = self._library.GGML_TYPE_F32
+        params.type_k, params.type_v = (
+            getattr(self._library, f"GGML_TYPE_{name.upper()}") for name in cache_types
+        )
+        if not flash:
             params.flash_attn_type = self._library.LLAMA_FLASH_ATTN_TYPE_DISABLED
         return params
 

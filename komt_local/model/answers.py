@@ -5,7 +5,7 @@ It knows a request's tokens and texts; not how a prompt is made, and not how tok
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -108,15 +108,26 @@ class Ask:
     max_tokens: int | None
     stops: tuple[str, ...]
     end_tokens: frozenset[int]
+    adapters: Hashable = ()
     drops_first_space: bool = False
     prefix: str = ""
 
 
-def events(engine: Engine, ask: Ask, piece: Callable[[int], bytes]) -> Iterator[Event]:
+def events(
+    engine: Engine,
+    ask: Ask,
+    piece: Callable[[int], bytes],
+    on_submit: Callable[[Request], None] = lambda request: None,
+) -> Iterator[Event]:
     """Run a request and yield its text as it comes; closing the iterator cancels it."""
     request = engine.submit(
-        ask.tokens, ask.sampling, max_tokens=ask.max_tokens, stop_tokens=ask.end_tokens
+        ask.tokens,
+        ask.sampling,
+        max_tokens=ask.max_tokens,
+        stop_tokens=ask.end_tokens,
+        adapters=ask.adapters,
     )
+    on_submit(request)
     text = TextStream(ask.stops, drops_first_space=ask.drops_first_space)
     n_tokens = 0
     try:

@@ -7,36 +7,38 @@ memory, scheduling or sampling.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from .. import hardware, prompts
+from .. import prompts
 from ..errors import Closed, ContextOverflow
-from ..types import Answer, Event
+from ..scheduler import common_prefix
+from ..types import Answer, Score
+from .adapters import Adapters, AdapterSource
 from .answers import (
     Ask,
     Messages,
-    events,
     fold,
     read_max_tokens,
-    read_messages,
     read_sampling,
     read_stops,
 )
 from .conversation import Conversation
 from .defaults import default_sampling
-from .loading import BATCH, Note, check_request, fit_context
+from .loading import Note, start
+from .options import read_loading
+from .reader import Reader
+from .stream import Stream
 
 if TYPE_CHECKING:
     from ..engine import Engine
     from ..llama import NativeModel
 
 
-class Model:
+class Model(Reader):
     """A model that is loaded and ready; make one with `load`. Safe to use from many threads.
 
     Requests beyond `n_slots` wait in a queue, first come, first served.
@@ -45,9 +47,11 @@ class Model:
     def __init__(
         self, native: NativeModel, engine: Engine, *, n_ctx: int, template: str | None = None
     ) -> None:
+        super().__init__(native, template)
         self.n_ctx = n_ctx
         self.notes: tuple[Note, ...] = ()
-        self._native, self._engine, self._template_name = native, engine, template
+        self._engine = engine
+        self._adapters = Adapters(native, engine)
         # Also when the model is forgotten, or the interpreter ends.
         self._close = weakref.finalize(self, engine.close)
 
@@ -56,101 +60,34 @@ class Model:
         cls,
         reference: str | Path | None = None,
         *,
-        n_ctx: int | None = None,
-        gpu_layers: int | Literal["auto", "all"] = "auto",
-        threads: int | None = None,
-        n_slots: int = 1,
         template: str | None = None,
-        deterministic: bool = False,
+        lora: Sequence[AdapterSource] = (),
+        **options: Any,
     ) -> Self:
         """Load a GGUF file; without a reference, the embedded model.
 
-        `n_ctx` is what each of the `n_slots` requests that run at once may use, in tokens; None
-        takes what the model was trained on, at most 8,192, and less where memory is short.
-        `gpu_layers` counts nothing on a build without a GPU. `threads` None takes the physical
-        cores. `template` None takes the one in the file. `deterministic` gives the same request
-        the same answer to the last bit, at the price of reading every prompt from its start.
+        `template` None takes the one in the file; `lora` are adapters as for `set_adapters`;
+        `options` are the fields of `options.Loading`: `n_ctx`, `n_slots`, `threads`, ….
 
         Raises ModelNotFound, InvalidModel, TemplateError, OutOfMemory (with what would fit), and
         UsageError for values that make no sense.
         """
-        from .. import library, llama
-        from ..engine import Engine
-
-        check_request(n_ctx, gpu_layers, threads, n_slots, deterministic)
-        if template is not None:
-            prompts.choose(template, None)
-        available = hardware.available_memory()
-        path = library.resolve(reference)
-        native = llama.load(path, gpu_layers=gpu_layers)
-        try:
-            n_ctx, notes = fit_context(native, n_ctx, n_slots, available)
-            context = llama.Context(
-                native,
-                n_ctx=n_ctx,
-                n_slots=n_slots,
-                n_batch=max(BATCH, 2 * n_slots),
-                threads=threads or hardware.physical_cores(),
-            )
-        except BaseException:
-            native.close()
-            raise
-        engine = Engine(
-            context,
-            lambda sampling, prompt: llama.Sampler(native, sampling, prompt),
-            deterministic=deterministic,
-            on_end=native.close,
-        )
-        model = cls(native, engine, n_ctx=n_ctx, template=template)
-        model.notes = notes
-        library.touch(path)
-        return model
-
-    @property
-    def path(self) -> Path:
-        return self._native.path
-
-    @property
-    def name(self) -> str:
-        """What the file calls itself, else the file's own name."""
-        return self.metadata.get("general.name") or self.path.stem
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """The scalar values of the file's metadata, as text."""
-        return self._native.metadata
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of all weights together."""
-        return self._native.size
-
-    @property
-    def n_parameters(self) -> int:
-        return self._native.n_params
-
-    @property
-    def n_ctx_train(self) -> int:
-        """Tokens of context that the model was trained on."""
-        return self._native.n_ctx_train
-
-    @property
-    def description(self) -> str:
-        """Architecture, size and quantization type: `llama 7B Q4_K - Medium`."""
-        return self._native.description
-
-    @cached_property
-    def template(self) -> prompts.Template:
-        """The prompt convention: the one named, the file's own, or the one its repository has.
-
-        Raises TemplateError when there is none of these.
-        """
         from .. import library
 
-        name, carried = self._template_name, self._native.chat_template
-        if name is None and carried is None:
-            name = library.template_for(self.path)
-        return prompts.choose(name, carried)
+        wanted = read_loading(options)
+        if template is not None:
+            prompts.choose(template, None)
+        path = library.resolve(reference)
+        native, engine, n_ctx, notes = start(path, wanted)
+        model = cls(native, engine, n_ctx=n_ctx, template=template)
+        model.notes = notes
+        try:
+            model.set_adapters(lora)
+        except BaseException:
+            model.close()
+            raise
+        library.touch(path)
+        return model
 
     def stream(
         self,
@@ -161,7 +98,7 @@ class Model:
         max_tokens: int | None = None,
         stop: str | Sequence[str] = (),
         **sampling: Any,
-    ) -> Iterator[Event]:
+    ) -> Stream:
         """Answer a dialogue (a text is one user's message), event by event as the text comes.
 
         `context` is for templates with a context slot, `stop` ends the answer where such a text
@@ -187,7 +124,7 @@ class Model:
         max_tokens: int | None = None,
         stop: str | Sequence[str] = (),
         **sampling: Any,
-    ) -> Iterator[Event]:
+    ) -> Stream:
         """Go on from a text as it stands: no template, the model's own BOS in front.
 
         Control tokens in the text are plain text unless `parse_special`.
@@ -207,7 +144,7 @@ class Model:
         max_tokens: int | None = None,
         stop: str | Sequence[str] = (),
         **sampling: Any,
-    ) -> Iterator[Event]:
+    ) -> Stream:
         """Answer a prompt that is complete in itself, as a task's is: `Task.render` makes these.
 
         `prefix` is what the prompt began of the answer; the first event tells it again.
@@ -222,6 +159,37 @@ class Model:
         """The whole of what follows a text; options as for `stream_completion`."""
         return fold(self.stream_completion(text, **options))
 
+    def score(self, messages: Messages, answer: str, **form: Any) -> Score:
+        """How likely this answer to a dialogue or to one text is, token by token.
+
+        `form` are `template` and `context`, as for `stream`. Raises as `stream` does.
+        """
+        segments = self.render(messages, **form)
+        return self._score(segments, (*segments, prompts.Segment(answer, ours=False)))
+
+    def score_completion(self, text: str, continuation: str) -> Score:
+        """How likely it is that a text goes on like this: no template, the model's own BOS.
+
+        Where the end of the text and the beginning of the continuation are one token together,
+        that token is counted.
+        """
+        bos = "" if self._native.bos is None else self._native.token_text(self._native.bos)
+        before = (prompts.Segment(bos, ours=True), prompts.Segment(text, ours=False))
+        return self._score(before, (*before, prompts.Segment(continuation, ours=False)))
+
+    def set_adapters(self, adapters: Sequence[AdapterSource]) -> None:
+        """Answer with these LoRA adapters from the next request on, and with no others.
+
+        Each is the path of a GGUF adapter, or a pair of a path and a scale. Requests under way
+        end as they began; the next ones wait for them. Raises InvalidModel, UsageError, Closed.
+        """
+        self._adapters.set(adapters)
+
+    @property
+    def adapters(self) -> tuple[tuple[Path, float], ...]:
+        """The adapters of the next request, and their scales."""
+        return self._adapters.named
+
     def conversation(
         self,
         system: str | None = None,
@@ -232,53 +200,6 @@ class Model:
         Others than its own are defaults for `stream`.
         """
         return Conversation(self, system, **options)
-
-    def tokenize(self, text: str, *, special: bool = False) -> list[int]:
-        """Token ids of a text, without BOS; `special` parses control tokens."""
-        return self._native.tokenize(text, special)
-
-    def detokenize(self, tokens: Iterable[int], *, special: bool = False) -> str:
-        """The text of token ids; control tokens are left out unless `special`."""
-        pieces = (self._native.piece(token, special) for token in tokens)
-        return b"".join(pieces).decode("utf-8", "replace")
-
-    def render(
-        self, messages: Messages, *, template: str | None = None, context: str | None = None
-    ) -> tuple[prompts.Segment, ...]:
-        """The prompt as text, in segments that say who wrote them."""
-        native = self._native
-        return prompts.render(
-            self.choose_template(template),
-            read_messages(messages),
-            context=context,
-            bos="" if native.bos_token is None else native.token_text(native.bos_token),
-            eos="" if native.eos is None else native.token_text(native.eos),
-        )
-
-    def prompt_tokens(
-        self, messages: Messages, *, template: str | None = None, context: str | None = None
-    ) -> list[int]:
-        """The prompt as it would be sent, as token ids."""
-        return prompts.encode(
-            self.render(messages, template=template, context=context), self._native
-        )
-
-    def typed_markers(
-        self, messages: Messages, *, template: str | None = None, context: str | None = None
-    ) -> list[str]:
-        """The template's plain-text role markers with which a line of what was typed begins.
-
-        No control token comes of such a line, but the model may take it for a new turn.
-        """
-        from ..prompts.markers import markers_in, role_markers
-
-        markers = role_markers(self.choose_template(template), self._native.control_tokens)
-        texts = [message.content for message in read_messages(messages)]
-        return markers_in([*texts, context or ""], markers)
-
-    def choose_template(self, name: str | None = None) -> prompts.Template:
-        """The template of that name; the model's own without one."""
-        return self.template if name is None else prompts.choose(name, None)
 
     def close(self) -> None:
         """Cancel what runs and free everything; afterwards every use raises Closed."""
@@ -303,16 +224,25 @@ class Model:
         sampling: Mapping[str, Any],
     ) -> Ask:
         ends = self._native.end_tokens
-        return Ask(tokens, read_sampling(sampling), read_max_tokens(max_tokens), stops, ends)
+        adapters = self._adapters.current
+        sampler = read_sampling(sampling)
+        return Ask(tokens, sampler, read_max_tokens(max_tokens), stops, ends, adapters)
 
-    def _start(self, ask: Ask) -> Iterator[Event]:
-        """The last checks are made here, so that nothing is left to go wrong in the generator."""
+    def _start(self, ask: Ask) -> Stream:
+        """The last checks are made here, so that nothing is left to go wrong in the stream."""
         if not self._close.alive:
             raise Closed
         if len(ask.tokens) > self.n_ctx:
             raise ContextOverflow(len(ask.tokens), self.n_ctx)
-        return self._events(ask)
+        return Stream(self, self._engine, ask, self._native.piece)
 
-    def _events(self, ask: Ask) -> Iterator[Event]:
-        """A generator of this object's own, so that a model lives as long as its answers do."""
-        yield from events(self._engine, ask, self._native.piece)
+    def _score(self, before: Sequence[prompts.Segment], whole: Sequence[prompts.Segment]) -> Score:
+        """Both are tokenized as a whole, so that the seam is as it would be in one text."""
+        tokens, given = (prompts.encode(segments, self._native) for segments in (whole, before))
+        n_given = max(1, common_prefix(tokens, given))
+        if len(tokens) <= n_given:
+            return Score(())
+        request = self._engine.score(tokens, n_given, adapters=self._adapters.current)
+        for _ in request:
+            pass
+        return Score(tuple(request.scores))

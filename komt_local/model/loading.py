@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from .. import hardware
-from ..errors import UsageError
+from .options import Loading
 
 if TYPE_CHECKING:
+    from ..engine import Engine
     from ..llama import NativeModel
-
-MAX_SLOTS = 256  # llama_max_parallel_sequences()
-BATCH = 512
-"""Tokens evaluated at once, as llama.cpp's own default: more is not faster, and takes memory."""
 
 
 class Note(NamedTuple):
@@ -22,55 +20,63 @@ class Note(NamedTuple):
     ko: str
 
 
-def check_request(
-    n_ctx: int | None,
-    gpu_layers: int | Literal["auto", "all"],
-    threads: int | None,
-    n_slots: int,
-    deterministic: bool,
-) -> None:
-    """Raises UsageError for what cannot be right, whatever the model."""
-    for name, value in (("n_ctx", n_ctx), ("threads", threads), ("n_slots", n_slots)):
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise UsageError(
-                f"{name} is {value!r}; give a whole number of at least 1.",
-                f"{name} 값이 {value!r}입니다. 1 이상의 정수를 주세요.",
-            )
-    if n_slots > MAX_SLOTS:
-        raise UsageError(
-            f"n_slots is {n_slots}; llama.cpp runs at most {MAX_SLOTS} sequences at once.",
-            f"n_slots 값이 {n_slots}입니다. llama.cpp는 최대 {MAX_SLOTS}개까지 동시에 처리합니다.",
+def start(path: Path, wanted: Loading) -> tuple[NativeModel, Engine, int, tuple[Note, ...]]:
+    """Have the file in memory and an engine on it; the context's size, and what to tell.
+
+    Raises InvalidModel, EngineError and OutOfMemory; nothing stays in memory then.
+    """
+    from .. import llama
+    from ..engine import Engine
+
+    available = hardware.available_memory()
+    native = llama.load(path, gpu_layers=wanted.gpu_layers)
+    try:
+        n_ctx, notes = fit_context(native, wanted, available)
+        context = llama.Context(
+            native,
+            n_ctx=n_ctx,
+            n_slots=wanted.n_slots,
+            n_batch=wanted.n_batch,
+            n_outputs=wanted.n_outputs,
+            threads=wanted.threads or hardware.physical_cores(),
+            cache_types=(wanted.cache_type_k, wanted.cache_type_v),
         )
-    if deterministic and n_slots > 1:
-        raise UsageError(
-            "deterministic=True runs one request at a time; leave n_slots at 1.",
-            "deterministic=True는 요청을 하나씩만 처리합니다. n_slots를 1로 두세요.",
-        )
-    if gpu_layers not in ("auto", "all") and not (isinstance(gpu_layers, int) and gpu_layers >= 0):
-        raise UsageError(
-            f"gpu_layers is {gpu_layers!r}; give 'auto', 'all' or a number of layers.",
-            f"gpu_layers 값이 {gpu_layers!r}입니다. 'auto', 'all' 또는 층 수를 주세요.",
-        )
+    except BaseException:
+        native.close()
+        raise
+    engine = Engine(
+        context,
+        lambda sampling, prompt: llama.Sampler(native, sampling, prompt),
+        deterministic=wanted.deterministic,
+        draft=wanted.draft,
+        on_end=native.close,
+    )
+    return native, engine, n_ctx, notes
 
 
 def fit_context(
-    native: NativeModel, n_ctx: int | None, n_slots: int, available: int
+    native: NativeModel, loading: Loading, available: int
 ) -> tuple[int, tuple[Note, ...]]:
     """The context to take, and what to tell about it. Raises OutOfMemory with what would fit.
 
     Without a wish: what the model was trained on, up to `hardware.DEFAULT_CONTEXT` and to what
     fits. A larger one than trained is granted, with a note.
     """
-    shape = _shape(native)
+    shape, demand = _shape(native), _demand(loading)
     trained = native.n_ctx_train or hardware.DEFAULT_CONTEXT
-    wanted = n_ctx or min(trained, hardware.DEFAULT_CONTEXT)
-    fits = hardware.largest_context(shape, native.size, wanted, n_slots, BATCH, available)
+    wanted = loading.n_ctx or min(trained, hardware.DEFAULT_CONTEXT)
+    fits = hardware.largest_context(shape, native.size, wanted, demand, available)
     if fits >= wanted:
         return wanted, _beyond_training(wanted, trained)
-    if n_ctx is None and fits:
+    if loading.n_ctx is None and fits:
         return fits, (_shrunk(fits, wanted),)
-    needed = hardware.need(shape, native.size, wanted, n_slots, BATCH)
-    raise hardware.too_large(wanted, n_slots, needed, available, fits)
+    needed = hardware.need(shape, native.size, wanted, demand)
+    raise hardware.too_large(wanted, loading.n_slots, needed, available, fits)
+
+
+def _demand(loading: Loading) -> hardware.Demand:
+    n_outputs = loading.n_slots * loading.n_outputs
+    return hardware.Demand(loading.n_slots, loading.n_batch, n_outputs, loading.value_bytes)
 
 
 def _shape(native: NativeModel) -> hardware.Shape:

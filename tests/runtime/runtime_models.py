@@ -7,6 +7,7 @@ output matrix maps the embedding of each token to its successor. `write_random` 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import pairwise
@@ -152,6 +153,45 @@ def _add_vocabulary(writer: Any, keys: Mapping[str, Any]) -> None:
             writer.add_key_value(key, value, gguf.GGUFValueType.ARRAY, sub_type=kinds[key])
         else:
             writer.add_array(key, value)
+
+
+def write_adapter(path: Path, *, seed: int = 1, rank: int = 3, alpha: float = 6.0) -> Path:
+    """A LoRA adapter of random factors on some matrices of `write_random`'s models."""
+    random = np.random.default_rng(seed)
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", alpha)
+    n_kv = N_EMBD * N_HEAD_KV // N_HEAD
+    for layer in range(2):
+        for name, rows, columns in (
+            ("attn_q", N_EMBD, N_EMBD),
+            ("attn_v", n_kv, N_EMBD),
+            ("ffn_down", N_EMBD, N_FF),
+        ):
+            for half, shape in (("a", (rank, columns)), ("b", (rows, rank))):
+                values = random.normal(0, 0.2, shape)
+                _add(writer, f"blk.{layer}.{name}.weight.lora_{half}", values, np.float32)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def write_merged(path: Path, base: Path, adapters: Mapping[Path, float]) -> Path:
+    """The model with adapters of `write_adapter` added to its weights, so many times each."""
+    shutil.copyfile(base, path)
+    weights = {tensor.name: tensor.data for tensor in gguf.GGUFReader(path, "r+").tensors}
+    for adapter, scale in adapters.items():
+        reader = gguf.GGUFReader(adapter)
+        halves = {tensor.name: tensor.data for tensor in reader.tensors}
+        alpha = reader.fields["adapter.lora.alpha"].contents()
+        for name, a in halves.items():
+            if name.endswith("a"):
+                product = halves[name[:-1] + "b"] @ a
+                weights[name.removesuffix(".lora_a")] += scale * alpha / len(a) * product
+    return path
 
 
 def bare_greedy(path: Path, prompt: Sequence[int], n_tokens: int) -> list[int]:

@@ -9,26 +9,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from komt_local import hardware
-from komt_local.hardware import Shape
+from komt_local.hardware import Demand, Shape
 
 LLAMA_2_7B = Shape(n_layer=32, kv_row=32 * 256, n_embd=4096, n_ff=11008, n_vocab=32000)
 GIGA = 1 << 30
 
 
 def test_kv_cache_of_llama_2_7b() -> None:
-    assert hardware.kv_cache_bytes(LLAMA_2_7B, 4096, 1) == 2 * GIGA
-    assert hardware.kv_cache_bytes(LLAMA_2_7B, 4096, 2, value_bytes=4) == 8 * GIGA
-    assert hardware.kv_cache_bytes(LLAMA_2_7B, 1, 1) == hardware.kv_cache_bytes(LLAMA_2_7B, 256, 1)
+    assert hardware.kv_cache_bytes(LLAMA_2_7B, 4096, Demand()) == 2 * GIGA
+    assert hardware.kv_cache_bytes(LLAMA_2_7B, 4096, Demand(2, value_bytes=4)) == 8 * GIGA
+    one, block = (hardware.kv_cache_bytes(LLAMA_2_7B, n, Demand()) for n in (1, 256))
+    assert one == block
 
 
 @given(st.integers(1, 1 << 20), st.integers(0, 1 << 36), st.integers(1, 8))
 def test_the_largest_context_fits_and_the_next_does_not(
     limit: int, available: int, n_slots: int
 ) -> None:
-    fits = hardware.largest_context(LLAMA_2_7B, GIGA, limit, n_slots, 512, available)
+    fits = hardware.largest_context(LLAMA_2_7B, GIGA, limit, Demand(n_slots), available)
 
     def total(n_ctx: int) -> int:
-        return hardware.need(LLAMA_2_7B, GIGA, n_ctx, n_slots, 512).total
+        return hardware.need(LLAMA_2_7B, GIGA, n_ctx, Demand(n_slots)).total
 
     assert 0 <= fits <= limit
     assert not fits or total(fits) <= available
@@ -36,7 +37,7 @@ def test_the_largest_context_fits_and_the_next_does_not(
 
 
 def test_the_refusal_has_the_numbers_and_what_would_fit() -> None:
-    need = hardware.need(LLAMA_2_7B, 4 * GIGA, 32768, 1, 512)
+    need = hardware.need(LLAMA_2_7B, 4 * GIGA, 32768, Demand())
     error = hardware.too_large(32768, 1, need, 8 * GIGA, 4096)
     for sentence in (str(error), error.ko):
         assert all(part in sentence for part in ("32,768", "17.2 GB", "8.6 GB", "4,096"))

@@ -372,7 +372,8 @@ def test_the_context_follows_training_and_memory(
     with Model.load(random_gguf, n_ctx=2100) as model:
         assert "2,048" in model.notes[0].en and "2,048" in model.notes[0].ko
     shape = hardware.Shape(n_layer=2, kv_row=64, n_embd=64, n_ff=128, n_vocab=32000)
-    enough = hardware.need(shape, model.size_bytes, 1024, 1, 512).total
+    demand = hardware.Demand(n_outputs=32)
+    enough = hardware.need(shape, model.size_bytes, 1024, demand).total
     monkeypatch.setattr(hardware, "available_memory", lambda: enough)
     with Model.load(random_gguf) as model:
         assert model.n_ctx == 1024
