@@ -6,6 +6,7 @@ command says on stdout is its answer; notes, progress and errors go to stderr.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -111,8 +112,12 @@ def run(arguments: Sequence[str]) -> int:
     Every error that a user can meet is caught here, once, and said in one sentence on stderr.
     """
     from ..errors import KomtError
+    from .welcome import is_wanted, welcome
 
     try:
+        if not arguments and "_KOMT_LOCAL_COMPLETE" not in os.environ and is_wanted():
+            welcome()
+            return 0
         status = _group().main(list(arguments), prog_name="komt-local", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except KomtError as error:
@@ -144,7 +149,6 @@ def _fail(sentence: str, status: int) -> int:
 
 def _closed_pipe() -> int:
     """The reader of our output has left (as `head` does): leave too, without a word."""
-    import os
     import sys
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
