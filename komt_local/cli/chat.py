@@ -102,7 +102,7 @@ def _open_chat(model: Model, given: dict[str, Any], *, styled: bool) -> Chat:
         f"{say('model', '모델')}: {model.name} ({model.path})",
         f"{say('template', '템플릿')}: {model.template.name}",
     ]
-    return Chat(talk, settings, screen, n_ctx=model.n_ctx, about=about, check=check)
+    return Chat(talk, settings, screen, n_ctx=model.n_ctx, about=about, check=check, model=model)
 
 
 def _greet(model: Model, screen: Screen, given: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import UsageError
 from ..language import say
 from .output import note
 
@@ -69,7 +70,63 @@ def loading() -> Decorator:
             default="auto",
             help=say("Layers on the GPU.", "GPU에 올릴 층 수."),
         ),
+        lora(
+            "Run with a LoRA adapter: a GGUF file or a PEFT folder (repeatable).",
+            "LoRA 어댑터와 함께 실행: GGUF 파일이나 PEFT 폴더(반복 가능).",
+        ),
+        click.option(
+            "--draft",
+            type=click.IntRange(min=0, max=64),
+            default=0,
+            metavar="N",
+            help=say(
+                "Guess up to N tokens at a time from the text so far (0 = off).",
+                "지금까지의 글에서 한 번에 N토큰까지 추측(0이면 끔).",
+            ),
+        ),
+        cache_type("k", say("Type of the keys in the KV cache.", "KV 캐시의 키 유형.")),
+        cache_type("v", say("Type of the values in the KV cache.", "KV 캐시의 값 유형.")),
     )
+
+
+def cache_type(which: str, text: str) -> Decorator:
+    types = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+    return click.option(
+        f"--cache-type-{which}",
+        type=click.Choice(types),
+        metavar="TYPE",
+        default="f16",
+        show_default=True,
+        help=text,
+    )
+
+
+def lora(en: str, ko: str) -> Decorator:
+    """Adapters, and how strongly each counts."""
+    return _stack(
+        click.option("--lora", multiple=True, metavar="PATH", help=say(en, ko)),
+        click.option(
+            "--lora-scale",
+            multiple=True,
+            type=float,
+            metavar="X",
+            help=say(
+                "How strongly each adapter counts, in the same order (default: 1).",
+                "어댑터마다 얼마나 세게 쓸지, 같은 순서로(기본: 1).",
+            ),
+        ),
+    )
+
+
+def adapters_of(options: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """The adapters that were given, each with its scale. Raises UsageError for odd numbers."""
+    paths, scales = options["lora"], options["lora_scale"]
+    if scales and len(scales) != len(paths):
+        raise UsageError(
+            f"There are {len(paths)} --lora and {len(scales)} --lora-scale; give one for each.",
+            f"--lora는 {len(paths)}개, --lora-scale은 {len(scales)}개입니다. 짝을 맞추세요.",
+        )
+    return list(zip(paths, scales or [1.0] * len(paths), strict=True))
 
 
 def threads() -> Decorator:
@@ -177,6 +234,10 @@ def load(reference: str | None, options: Mapping[str, Any]) -> Model:
         threads=options["threads"],
         gpu_layers=options["gpu_layers"],
         template=options.get("template"),
+        lora=adapters_of(options),
+        draft=options["draft"],
+        cache_type_k=options["cache_type_k"],
+        cache_type_v=options["cache_type_v"],
     )
     if not options["quiet"]:
         for said in model.notes:

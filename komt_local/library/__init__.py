@@ -3,6 +3,7 @@
     resolve("komt-mistral-7b-v1:Q4_K_M")    the file, if it is here
     describe(path)                          what its header says
     contents()                              everything that is here
+    adapter_file(path)                      a LoRA adapter as llama.cpp reads it
 
 It knows paths, the embedded model, what was pulled, made or imported, and the Hugging Face cache.
 It loads no model and opens no socket; bringing models here is the business of `komt_local.hub`.
@@ -10,6 +11,7 @@ It loads no model and opens no socket; bringing models here is the business of `
 
 from __future__ import annotations
 
+from .adapters import adapter_file
 from .facts import Facts, describe
 from .find import EMBEDDED_NAME, embedded, expand, resolve, resolve_text, template_for
 from .records import touch
@@ -17,6 +19,7 @@ from .records import touch
 __all__ = [
     "EMBEDDED_NAME",
     "Facts",
+    "adapter_file",
     "describe",
     "embedded",
     "expand",

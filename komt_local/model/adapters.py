@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..llama import Adapter, NativeModel
 
 AdapterSource = str | PathLike[str] | tuple[str | PathLike[str], float]
-"""A path, or a path and a scale."""
+"""A path of a GGUF adapter or of a folder that PEFT saved, or such a path and a scale."""
 
 
 class Adapters:
@@ -26,11 +26,12 @@ class Adapters:
         self._native, self._engine = native, engine
         self._lock = threading.Lock()
         self._known: dict[tuple[Path, int, int], Adapter] = {}
+        self._sources: dict[Adapter, Path] = {}
         self.current: tuple[tuple[Adapter, float], ...] = ()
 
     @property
     def named(self) -> tuple[tuple[Path, float], ...]:
-        return tuple((adapter.path, scale) for adapter, scale in self.current)
+        return tuple((self._sources[adapter], scale) for adapter, scale in self.current)
 
     def set(self, sources: Sequence[AdapterSource]) -> None:
         wanted: dict[Path, float] = {}
@@ -41,14 +42,16 @@ class Adapters:
             found = [(self._find(path), scale) for path, scale in sorted(wanted.items())]
             self.current = tuple(pair for pair in found if pair[1])
 
-    def _find(self, path: Path) -> Adapter:
-        """llama.cpp keeps adapters in a list that a running evaluation looks at."""
-        from .. import llama
+    def _find(self, source: Path) -> Adapter:
+        """By the worker, as llama.cpp keeps adapters in a list that an evaluation looks at."""
+        from .. import library, llama
 
-        status = path.stat() if path.is_file() else None
-        key = (path, status.st_size, status.st_mtime_ns) if status else (path, 0, 0)
+        path = library.adapter_file(source)
+        status = path.stat()
+        key = (source, status.st_size, status.st_mtime_ns)
         if key not in self._known:
             self._known[key] = self._engine.call(lambda: llama.load_adapter(self._native, path))
+            self._sources[self._known[key]] = source
         return self._known[key]
 
 

@@ -18,14 +18,8 @@ from ..errors import Closed, ContextOverflow
 from ..scheduler import common_prefix
 from ..types import Answer, Score
 from .adapters import Adapters, AdapterSource
-from .answers import (
-    Ask,
-    Messages,
-    fold,
-    read_max_tokens,
-    read_sampling,
-    read_stops,
-)
+from .answers import Ask, fold
+from .asked import Messages, read_logprobs, read_max_tokens, read_sampling, read_stops
 from .conversation import Conversation
 from .defaults import default_sampling
 from .loading import Note, start
@@ -103,7 +97,9 @@ class Model(Reader):
 
         `context` is for templates with a context slot, `stop` ends the answer where such a text
         begins, `sampling` are the fields of `Sampling` (those not given are as the file says, else
-        as the template's authors have them). Closing the iterator cancels the request.
+        as the template's authors have them). Besides: `logprobs=N` tells how likely each token was
+        and the N likeliest in its place, `stop_loops=False` lets an answer go round in circles,
+        `json_schema` has it follow a JSON schema. Closing the iterator cancels the request.
         Raises, before anything runs, UsageError, TemplateError, ContextOverflow and Closed.
         """
         chosen = self.choose_template(template)
@@ -127,13 +123,15 @@ class Model(Reader):
     ) -> Stream:
         """Go on from a text as it stands: no template, the model's own BOS in front.
 
-        Control tokens in the text are plain text unless `parse_special`.
+        Control tokens in the text are plain text unless `parse_special`. Loops are not stopped
+        unless `stop_loops`.
         """
         tokens = self._native.tokenize(text, parse_special)
         bos = self._native.bos
         if bos is not None and tokens[:1] != [bos]:
             tokens.insert(0, bos)
         sampling = default_sampling(self.metadata, None) | sampling
+        sampling = {"stop_loops": False} | sampling
         return self._start(self._ask(tokens, read_stops(stop), max_tokens, sampling))
 
     def stream_segments(
@@ -180,8 +178,10 @@ class Model(Reader):
     def set_adapters(self, adapters: Sequence[AdapterSource]) -> None:
         """Answer with these LoRA adapters from the next request on, and with no others.
 
-        Each is the path of a GGUF adapter, or a pair of a path and a scale. Requests under way
-        end as they began; the next ones wait for them. Raises InvalidModel, UsageError, Closed.
+        Each is the path of a GGUF adapter or of a folder that PEFT saved (which is converted once,
+        and kept), or a pair of such a path and a scale. Requests under way
+        end as they began; the next ones wait for them. Raises ModelNotFound, InvalidModel,
+        UsageError and Closed.
         """
         self._adapters.set(adapters)
 
@@ -221,12 +221,21 @@ class Model(Reader):
         tokens: list[int],
         stops: tuple[str, ...],
         max_tokens: int | None,
-        sampling: Mapping[str, Any],
+        options: Mapping[str, Any],
     ) -> Ask:
-        ends = self._native.end_tokens
-        adapters = self._adapters.current
-        sampler = read_sampling(sampling)
-        return Ask(tokens, sampler, read_max_tokens(max_tokens), stops, ends, adapters)
+        fields, others = split_options(options)
+        sampling = read_sampling(fields)
+        if sampling.grammar is not None:
+            self._native.check_grammar(sampling.grammar)
+        return Ask(
+            tokens,
+            sampling,
+            read_max_tokens(max_tokens),
+            stops,
+            self._native.end_tokens,
+            self._adapters.current,
+            **others,
+        )
 
     def _start(self, ask: Ask) -> Stream:
         """The last checks are made here, so that nothing is left to go wrong in the stream."""

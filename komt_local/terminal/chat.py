@@ -14,6 +14,7 @@ from typing import Any, Protocol, TextIO
 from ..errors import KomtError
 from ..language import say, say_error
 from ..types import Event, Message, Usage
+from .services import Adaptable
 from .text import printable
 
 ReadLine = Callable[[], str]
@@ -75,6 +76,7 @@ class Chat:
         n_ctx: int,
         about: Sequence[str],
         check: Callable[[str, Settings], None] = lambda text, settings: None,
+        model: Adaptable | None = None,
     ) -> None:
         self.talk = talk
         self.settings = settings
@@ -82,6 +84,7 @@ class Chat:
         self.n_ctx = n_ctx
         self.about = about
         self.check = check
+        self.model = model
         self.leaving = False
         self.usage = Usage()
 

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 from ..errors import UsageError
 from ..language import say
+from . import services
 from .chat import Chat
 
 # Names of `/set`, the option each stands for, and how its value is read.
@@ -150,6 +151,7 @@ _TABLE: dict[str, _Command] = {
     "undo": _Command("/undo", "take the last exchange back", "마지막 문답을 되돌리기", _undo),
     "system": _Command("/system TEXT", "set the system prompt", "시스템 프롬프트 정하기", _system),
     "set": _Command("/set NAME VALUE", "change a setting", "설정 바꾸기", _set),
+    "lora": _Command("/lora PATH [X]", "adapters; off", "어댑터 쓰기; off면 끔", services.lora),
     "show": _Command("/show", "model, settings, context", "모델, 설정, 컨텍스트 보기", _show),
     "stats": _Command("/stats", "figures on or off", "수치 보기 켜고 끄기", _stats),
     "bye": _Command("/bye", "leave", "끝내기", _bye),

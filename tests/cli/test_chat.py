@@ -83,7 +83,7 @@ def test_commands(chat_gguf: Path) -> None:
         "The dialogue begins anew.",
     ]
     assert [line.split()[0] for line in said if line.startswith("/")] == (
-        "/help /clear /retry /undo /system /set /show /stats /bye".split()
+        "/help /clear /retry /undo /system /set /lora /show /stats /bye".split()
     )
 
 

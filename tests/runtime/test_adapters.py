@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 from runtime_models import write_adapter, write_merged
 
+import checkpoints
+from komt_convert import convert
 from komt_local import Model
-from komt_local.errors import Closed, UsageError
+from komt_local.errors import Closed, InvalidModel, UsageError
+from komt_local.library import records
 from komt_local.types import Score
 
 TEXT, GOES_ON = "The quick brown fox", " jumps over the lazy dog. 옛날 옛적에"
@@ -118,17 +121,51 @@ def test_what_is_no_adapter_is_refused(model: Model, bad: object) -> None:
         model.set_adapters([bad])  # type: ignore[list-item]
 
 
+def test_a_peft_folder_is_converted_once(tmp_path: Path) -> None:
+    base = checkpoints.write_llama_checkpoint(
+        tmp_path / "base", full_vocab=True, n_layers=1, hidden_size=64, intermediate_size=64,
+        n_heads=2, dtype="F32",
+    )  # fmt: skip
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    settings = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "base_model_name_or_path": str(base)}
+    checkpoints.write_json(folder / "adapter_config.json", settings)
+    half = "base_model.model.model.layers.0.self_attn.q_proj.lora_"
+    weights = {
+        f"{half}A.weight": checkpoints.noise((2, 64), 1),
+        f"{half}B.weight": checkpoints.noise((64, 2), 2),
+    }
+    checkpoints.write_safetensors(folder / "adapter_model.safetensors", weights, "F32")
+    convert(base, tmp_path / "base.gguf", quant="F32", verify=False)
+    convert(base, tmp_path / "merged.gguf", quant="F32", adapters=[(folder, 1.0)], verify=False)
+
+    def score(path: str, *lora: Path) -> list[float]:
+        with Model.load(tmp_path / path, n_ctx=256, lora=lora, cache_type_k="f32") as model:
+            return likelihoods(model.score_completion(TEXT, GOES_ON))
+
+    once = score("base.gguf", folder)
+    np.testing.assert_allclose(once, score("merged.gguf"), atol=0.02)
+    assert np.abs(np.subtract(once, score("base.gguf"))).max() > 0.02
+    kept = list((records.data_folder() / "adapters").iterdir())
+    written = [path.stat().st_mtime_ns for path in kept]
+    assert score("base.gguf", folder) == once
+    assert [path.stat().st_mtime_ns for path in kept] == written
+    (folder / "adapter_model.safetensors").unlink()
+    with pytest.raises(InvalidModel):
+        score("base.gguf", folder)
+
+
 HOSTILE = """
 import json, sys
 from komt_local import Model
-from komt_local.errors import InvalidModel
+from komt_local.errors import InvalidModel, ModelNotFound
 from pathlib import Path
 model = Model.load(sys.argv[1], n_ctx=256)
 for name in sys.argv[2:]:
     try:
         model.set_adapters([name])
         print(json.dumps("taken"), flush=True)
-    except InvalidModel as error:
+    except (InvalidModel, ModelNotFound) as error:
         print(json.dumps([str(error), error.ko]), flush=True)
 """
 
