@@ -37,9 +37,10 @@ _READERS = {"F16": "ggml_fp16_to_fp32_row", "BF16": "ggml_bf16_to_fp32_row"}
 def quantize(type_: TensorType, rows: FloatArray, importance: FloatArray | None = None) -> Bytes:
     """The bytes of `rows` (n_rows, row_length) as `type_`: (n_rows, bytes per row).
 
-    `importance` weighs the columns. Types that need it (`recipes.requires_imatrix`) must have it:
-    ggml ends the process otherwise.
+    `importance` weighs the columns. Raises QuantizationError for a type that cannot do without.
     """
+    if importance is None and _library().ggml_quantize_requires_imatrix(type_.number):
+        raise _needs_importance(type_)  # ggml would end the process
     n_rows, row_length = rows.shape
     rows = np.ascontiguousarray(rows, dtype=np.float32)
     out = np.empty((n_rows, type_.row_bytes(row_length)), np.uint8)
@@ -58,6 +59,13 @@ def quantize(type_: TensorType, rows: FloatArray, importance: FloatArray | None 
             "komt-local이 요구하는 버전의 llama-cpp-python을 설치하세요.",
         )
     return out
+
+
+def _needs_importance(type_: TensorType) -> QuantizationError:
+    return QuantizationError(
+        f"{type_.name} needs an importance matrix; give one with --imatrix.",
+        f"{type_.name}에는 중요도 행렬이 필요합니다. --imatrix로 지정하세요.",
+    )
 
 
 def is_valid(type_: TensorType, data: Bytes) -> bool:
@@ -116,6 +124,8 @@ def _library() -> ctypes.CDLL:
     library.ggml_quantize_chunk.restype = ctypes.c_size_t
     library.ggml_quantize_init.argtypes = (ctypes.c_int,)
     library.ggml_quantize_init.restype = None
+    library.ggml_quantize_requires_imatrix.argtypes = (ctypes.c_int,)
+    library.ggml_quantize_requires_imatrix.restype = ctypes.c_bool
     library.ggml_validate_row_data.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t)
     library.ggml_validate_row_data.restype = ctypes.c_bool
     library.ggml_type_name.argtypes = (ctypes.c_int,)

@@ -12,21 +12,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from komt_convert import kernels, recipes
+from komt_convert import kernels
 from komt_convert.corpus import corpus, mixed
 from komt_convert.errors import SourceError, TokenizerMismatch
-from komt_convert.ggml import QUANTIZATION_VERSION, Tokenizer
+from komt_convert.ggml import Tokenizer
 from komt_convert.gguf_file import parse_header
 from komt_convert.gguf_rules import first_problem
 from komt_convert.metadata import Metadata, flag, text, u32
 from komt_convert.output import refuse_full_disk, refuse_target, replacing
+from komt_convert.planning import Wanted, plan_tensors, want
 from komt_convert.report import OnProgress, Report, peak_memory_bytes
 from komt_convert.sources import Source, open_source
-from komt_convert.tensor_types import BY_NAME
 from komt_convert.tokens import compare_tokens
 from komt_convert.verify import Proof, verify_tensors
 from komt_convert.vocab import Vocabulary
-from komt_convert.writer import Plan, encode_header, plan, write
+from komt_convert.writer import Plan, encode_header, write
 
 
 def convert(
@@ -35,8 +35,11 @@ def convert(
     *,
     quant: str = "Q4_K_M",
     adapters: Sequence[tuple[str | os.PathLike[str], float]] = (),
+    base: str | os.PathLike[str] | None = None,
     chat_template: str | None = None,
     name: str | None = None,
+    tensor_types: Sequence[str] = (),
+    imatrix: str | os.PathLike[str] | None = None,
     verify: bool = True,
     allow_token_mismatch: bool = False,
     force: bool = False,
@@ -45,21 +48,27 @@ def convert(
 ) -> Report:
     """Convert the checkpoint in the folder `source` to the GGUF file `out`.
 
-    `quant` names a file type of `recipes.FILE_TYPES`. `adapters` are folders of LoRA adapters and
-    how strongly each counts, 1.0 being as it was trained. `chat_template` is Jinja text, written in
-    place of the tokenizer's own; `name` is written in place of what the model card says. `verify`
-    compares samples of every tensor, and the token ids of a corpus, with the source; a file that
-    fails never appears under its name. `allow_token_mismatch` goes on where an id differs, and says
-    so in the report's warnings. `force` replaces an existing `out`. `threads` defaults to the
-    processors that this process may use. `progress` is called in the calling thread.
+    `quant` names one of `file_types.FILE_TYPES`. `adapters` are folders of LoRA adapters and
+    how strongly each counts, 1.0 being as it was trained. `source` may be an adapter, too: `base`
+    is then the folder of its base model, else the one that it names. `chat_template` is Jinja text,
+    written in place of the tokenizer's own; `name` in place of what the model card says.
+    `tensor_types` are PATTERN=TYPE, such as "attn_v=Q8_0": tensors whose names have the pattern get
+    that type, the first one counts. `imatrix` is a file of llama-imatrix, which some types need.
+    `verify` compares samples of every tensor, and the token ids of a corpus, with the source; a
+    file that fails never appears under its name. `allow_token_mismatch` goes on where an id
+    differs, and says so in the report's warnings. `force` replaces an existing `out`. `threads`
+    defaults to the processors that this process may use. `progress` is called in the calling
+    thread.
 
     Raises ConvertError: SourceError, OutputError, QuantizationError or VerificationError.
     """
     started = perf_counter()
-    file_type, target = recipes.file_type(quant), Path(out)
+    wanted, target = want(quant, tensor_types, imatrix), Path(out)
     refuse_target(target, force=force)
-    model = open_source(Path(source), adapters, name=name)
-    layout = plan_file(model, file_type, chat_template)
+    model = open_source(
+        Path(source), adapters, base=None if base is None else Path(base), name=name
+    )
+    layout = plan_file(model, wanted, chat_template)
     refuse_lethal(layout, model.path)
     refuse_full_disk(target, layout.size)
     n_threads = available_processors() if threads is None else max(1, threads)
@@ -68,7 +77,7 @@ def convert(
         n_tokens, differing = prove_tokens(layout.metadata, model.vocabulary)
     if differing and not allow_token_mismatch:
         raise differing
-    chosen = kernels.choose(layout.values_by_type)
+    chosen = kernels.GGML if layout.is_weighed else kernels.choose(layout.values_by_type)
     with replacing(target, force=force) as output:
         write(layout, output, threads=n_threads, kernels=chosen, on_progress=progress)
         proof = Proof()
@@ -77,7 +86,7 @@ def convert(
         output.commit()
     return Report(
         out=target,
-        file_type=(model.kept or file_type).name,
+        file_type=(model.kept or wanted.file_type).name,
         architecture=layout.metadata["general.architecture"].data,
         n_tensors=len(layout.tensors),
         n_parameters=layout.n_parameters,
@@ -96,28 +105,22 @@ def convert(
     )
 
 
-def plan_file(
-    source: Source, file_type: recipes.FileType, chat_template: str | None = None
-) -> Plan:
+def plan_file(source: Source, wanted: Wanted, chat_template: str | None = None) -> Plan:
     """The layout of the file that a source becomes; no weight is read."""
-    shapes = {tensor.name: tensor.shape for tensor in source.tensors}
-    types = recipes.choose_types(shapes, _model(source.architecture), file_type)
-    if source.kept:
-        own = {tensor.name: BY_NAME[tensor.dtype] for tensor in source.tensors}
-        types = {name: own[name] for name in types}
     vocabulary = source.vocabulary
     template = vocabulary.chat_template if chat_template is None else chat_template
     metadata: Metadata = {
         **source.architecture,
         **source.card,
-        "general.file_type": u32((source.kept or file_type).number),
-        "general.quantization_version": u32(QUANTIZATION_VERSION),
+        **wanted.metadata(),
         **vocabulary.metadata(),
         "komt.tokenizer.legacy": flag(vocabulary.legacy),
     }
+    if source.kept:
+        metadata["general.file_type"] = u32(source.kept.number)
     if template:
         metadata["tokenizer.chat_template"] = text(template)
-    return plan(metadata, source.tensors, types)
+    return plan_tensors(source.tensors, metadata, wanted, keep=source.kept is not None)
 
 
 def refuse_lethal(layout: Plan, source: Path) -> None:
@@ -164,13 +167,3 @@ def available_processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _model(metadata: Metadata) -> recipes.Model:
-    name = metadata["general.architecture"].data
-
-    def number(key: str) -> int:
-        return int(metadata[f"{name}.{key}"].data)
-
-    heads, kv_heads = number("attention.head_count"), number("attention.head_count_kv")
-    return recipes.Model(name, number("block_count"), heads, kv_heads)

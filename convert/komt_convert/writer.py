@@ -52,6 +52,11 @@ class Placed:
     def n_bytes(self) -> int:
         return self.tensor.n_rows * self.row_bytes
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the source has the very blocks that belong here."""
+        return isinstance(self.tensor, Packed) and self.tensor.dtype == self.type.name
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -72,10 +77,17 @@ class Plan:
 
     @property
     def values_by_type(self) -> dict[TensorType, int]:
+        """How many values of each type are quantized here; none of those that lie ready."""
         counts: dict[TensorType, int] = {}
         for placed in self.tensors:
-            counts[placed.type] = counts.get(placed.type, 0) + placed.tensor.n_elements
+            n_values = 0 if placed.is_ready else placed.tensor.n_elements
+            counts[placed.type] = counts.get(placed.type, 0) + n_values
         return counts
+
+    @property
+    def is_weighed(self) -> bool:
+        """Whether an importance matrix has a say."""
+        return any(placed.importance is not None for placed in self.tensors)
 
 
 def plan(
@@ -148,7 +160,7 @@ def chunks(placed: Placed) -> Iterator[Chunk]:
 def _write_chunk(chunk: Chunk, output: Output, kernels: Kernels) -> int:
     """Load, quantize and write some rows; gives the bytes that they take in the source."""
     placed, tensor = chunk.placed, chunk.placed.tensor
-    if isinstance(tensor, Packed) and tensor.dtype == placed.type.name:
+    if isinstance(tensor, Packed) and placed.is_ready:
         data = tensor.packed(chunk.start, chunk.stop)
     else:
         rows = tensor.read(chunk.start, chunk.stop)

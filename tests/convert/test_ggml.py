@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from komt_convert import ggml
-from komt_convert.errors import GGUFError
+from komt_convert.errors import GGUFError, QuantizationError
 from komt_convert.recipes import FILE_TYPES
 from komt_convert.tensor_types import BY_NAME, BY_NUMBER
 
@@ -134,3 +134,10 @@ def test_a_file_without_a_tokenizer_is_refused_with_the_reason(tmp_path: Path) -
     path.write_bytes(b"GGUF" + bytes(20))
     with pytest.raises(GGUFError, match="empty.gguf.*version"):
         ggml.Tokenizer(path)
+
+
+@pytest.mark.parametrize("name", ["IQ1_S", "IQ2_XS", "IQ2_XXS"])
+def test_a_type_that_needs_weights_is_refused_without(name: str) -> None:
+    with pytest.raises(QuantizationError, match=rf"{name}.*--imatrix") as caught:
+        ggml.quantize(BY_NAME[name], random_rows(1, 256))
+    assert "--imatrix" in caught.value.ko

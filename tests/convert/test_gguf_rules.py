@@ -18,7 +18,7 @@ from komt_convert.errors import GGUFError
 from komt_convert.gguf_file import check, read_header
 from komt_convert.metadata import Metadata, Value, f32, text, texts, u32
 from komt_convert.pipeline import plan_file
-from komt_convert.recipes import file_type
+from komt_convert.planning import want
 from komt_convert.sources import open_source
 from komt_convert.tensors import Tensor
 from komt_convert.writer import Plan, plan
@@ -77,7 +77,7 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Plan:
         intermediate_size=96,
         n_heads=2,
     )
-    return plan_file(open_source(folder), file_type("F16"))
+    return plan_file(open_source(folder), want("F16"))
 
 
 def changed(layout: Plan, change: tuple[str, Callable[[Value | None], Value]], path: Path) -> Path:
