@@ -14,18 +14,33 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from komt_convert.errors import ConvertError
     from komt_convert.gguf_file import Header, read_header
+    from komt_convert.lora_gguf import convert_adapter
     from komt_convert.pipeline import convert
+    from komt_convert.proof import FileProof, verify_file
     from komt_convert.report import Progress, Report
 
-__all__ = ["ConvertError", "Header", "Progress", "Report", "convert", "read_header"]
+__all__ = [
+    "ConvertError",
+    "FileProof",
+    "Header",
+    "Progress",
+    "Report",
+    "convert",
+    "convert_adapter",
+    "read_header",
+    "verify_file",
+]
 
 _HOMES = {
     "ConvertError": "errors",
+    "FileProof": "proof",
     "Header": "gguf_file",
     "Progress": "report",
     "Report": "report",
     "convert": "pipeline",
+    "convert_adapter": "lora_gguf",
     "read_header": "gguf_file",
+    "verify_file": "proof",
 }
 
 

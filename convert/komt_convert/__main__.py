@@ -45,6 +45,7 @@ def _convert(options: argparse.Namespace, korean: bool) -> int:
             options.output,
             quant=options.type,
             adapters=options.lora,
+            base=options.base,
             chat_template=_template(options.template_file),
             verify=not options.no_verify,
             allow_token_mismatch=options.allow_token_mismatch,
@@ -94,6 +95,7 @@ def parser(korean: bool) -> argparse.ArgumentParser:
         type=float,
         help=say("strength of the adapter before it", "바로 앞 어댑터의 세기"),
     )
+    add("--base", metavar="FOLDER", help=say("if SOURCE is an adapter", "SOURCE가 어댑터일 때"))
     add(
         "--template-file",
         metavar="FILE",

@@ -23,6 +23,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Turn a checkpoint into a verified GGUF file.",
         "체크포인트를 검증된 GGUF 파일로 바꿉니다.",
     ),
+    "verify": (
+        "Prove a model file again, or check that it is whole.",
+        "모델 파일을 다시 증명하거나, 온전한지 확인합니다.",
+    ),
     "show": ("Show what a model file holds.", "모델 파일의 내용을 보여 줍니다."),
     "pull": (
         "Bring a model here: downloaded, or converted on the way.",

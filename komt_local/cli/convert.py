@@ -61,6 +61,22 @@ if TYPE_CHECKING:
         "어댑터마다 얼마나 세게 합칠지, 같은 순서로(기본: 1).",
     ),
 )
+@click.option(
+    "--base",
+    metavar="PATH",
+    help=say(
+        "The folder of the base model, if SOURCE is an adapter (default: what the adapter names).",
+        "SOURCE가 어댑터일 때 기반 모델의 폴더(기본: 어댑터에 적힌 모델).",
+    ),
+)
+@click.option(
+    "--as-adapter",
+    is_flag=True,
+    help=say(
+        "Make a GGUF adapter of the adapter SOURCE, unmerged, for --lora of `chat` and `run`.",
+        "어댑터 SOURCE를 합치지 않고 GGUF 어댑터로 만듭니다. `chat`과 `run`의 --lora에 씁니다.",
+    ),
+)
 @options.template()
 @click.option(
     "--no-verify",
@@ -86,15 +102,19 @@ def command(source: str, output: str, **given: Any) -> None:
 
     from ..prompts import PRESETS, choose
 
+    if given["as_adapter"]:
+        _convert_adapter(source, output, given)
+        return
     name = given["template"]
     jinja = choose(name, None).jinja if name else None
-    adapters = _adapters(given["lora"], given["lora_scale"])
-    with _progress(hidden=given["quiet"]) as progress:
+    adapters = adapters_of(given["lora"], given["lora_scale"])
+    with progress_bar(hidden=given["quiet"]) as progress:
         report = convert(
             source,
             output,
             quant=given["quantization"],
             adapters=adapters,
+            base=given["base"],
             chat_template=jinja,
             verify=not given["no_verify"],
             allow_token_mismatch=given["allow_token_mismatch"],
@@ -116,7 +136,29 @@ def command(source: str, output: str, **given: Any) -> None:
             )
 
 
-def _adapters(paths: Sequence[str], scales: Sequence[float]) -> list[tuple[str, float]]:
+def _convert_adapter(source: str, output: str, given: Any) -> None:
+    from komt_convert.lora_gguf import convert_adapter
+
+    if given["lora"]:
+        raise UsageError(
+            "--as-adapter makes a file of the adapter SOURCE; leave --lora out.",
+            "--as-adapter는 어댑터 SOURCE를 파일로 만듭니다. --lora를 빼세요.",
+        )
+    report = convert_adapter(source, output, base=given["base"], force=given["force"])
+    if given["json"]:
+        print_json(report.as_dict())
+    elif not given["quiet"]:
+        click.echo(
+            say(
+                f"{report.out}\n  {report.n_tensors} tensors for {report.architecture}, "
+                f"{size(report.out_bytes)}\n  sha256 {report.sha256}",
+                f"{report.out}\n  {report.architecture}용 텐서 {report.n_tensors}개, "
+                f"{size(report.out_bytes)}\n  sha256 {report.sha256}",
+            )
+        )
+
+
+def adapters_of(paths: Sequence[str], scales: Sequence[float]) -> list[tuple[str, float]]:
     if scales and len(scales) != len(paths):
         raise UsageError(
             f"There are {len(paths)} --lora and {len(scales)} --lora-scale; give one for each.",
@@ -126,7 +168,7 @@ def _adapters(paths: Sequence[str], scales: Sequence[float]) -> list[tuple[str, 
 
 
 @contextmanager
-def _progress(*, hidden: bool) -> Iterator[Any]:
+def progress_bar(*, hidden: bool) -> Iterator[Any]:
     """A bar on stderr with rate and remaining time, for `convert`'s progress callback."""
     from rich.console import Console
     from rich.progress import (
