@@ -14,19 +14,30 @@ from komt_convert.errors import SourceError
 from komt_convert.vocab_types import Base, Token
 
 
+END_OF_TEXT = "<|endoftext|>"
+
+ROLES = ("bos", "eos", "unk", "pad")
+
+
 def special_ids(
     folder: Path, settings: Mapping[str, Any], base: Base, tokens: list[Token]
 ) -> dict[str, int]:
-    """Ids by role: from tokenizer_config.json, else generation_config.json, else config.json.
+    """Ids by role: from the tokenizer's own files, else generation_config.json, else config.json.
 
-    Raises SourceError when none names an end: llama.cpp would take some id of its own for it.
+    A tokenizer that names no end has `<|endoftext|>` for it, if there is one: the class of
+    polyglot-ko fills a config that says nothing with 0, which never comes and so never ends.
+    Raises SourceError when nothing tells the end: llama.cpp would take some id of its own for it.
     """
     by_text = {token.text: i for i, token in enumerate(tokens)}
+    named = _named(folder, settings, by_text)
+    unnamed = "eos" not in named and END_OF_TEXT in by_text
+    if unnamed:
+        named = dict.fromkeys(("bos", "eos"), by_text[END_OF_TEXT]) | named
     files = ("generation_config.json", "config.json")
     configs = [read_json(folder / name) for name in files]
     found = {}
-    for role in ("bos", "eos", "unk", "pad"):
-        ids = [by_text.get(_content(settings.get(f"{role}_token")))]
+    for role in ROLES:
+        ids = [named.get(role)]
         ids += [i for config in configs for i in _ids(config.get(f"{role}_token_id"))]
         ids += [base.special.get(role)]
         if sane := [i for i in ids if i is not None and 0 <= i < len(tokens)]:
@@ -34,9 +45,17 @@ def special_ids(
     if "eos" not in found:
         raise _no_end(folder)
     ends = [i for i in _ids(configs[0].get("eos_token_id")) if i < len(tokens)]
-    if other := [i for i in ends if i != found["eos"]]:
+    if other := [i for i in ends if i != found["eos"] and not (unnamed and i == 0)]:
         found["eot"] = other[0]  # a second token that ends a turn, such as Llama 3's <|eot_id|>
     return found
+
+
+def _named(folder: Path, settings: Mapping[str, Any], by_text: Mapping[str, int]) -> dict[str, int]:
+    """Ids of the roles that tokenizer_config.json names, or special_tokens_map.json."""
+    older = read_json(folder / "special_tokens_map.json")
+    texts = {role: _content(settings.get(f"{role}_token")) for role in ROLES}
+    texts = {role: text or _content(older.get(f"{role}_token")) for role, text in texts.items()}
+    return {role: by_text[text] for role, text in texts.items() if text in by_text}
 
 
 def _no_end(folder: Path) -> SourceError:

@@ -99,8 +99,8 @@ def write_checkpoint(
     """Write the checkpoint of a config, to which the size and ids of the vocabulary are added."""
     folder.mkdir(parents=True, exist_ok=True)
     n_tokens = write_tokenizer(folder, vocab, full=full_vocab, overrides=tokenizer_config or {})
-    special = 1 if vocab != "byte-level" else n_tokens - 1
-    ids = {"bos_token_id": special, "eos_token_id": 2 if vocab != "byte-level" else special}
+    special = {"byte-level": n_tokens - 1, "polyglot": 0}.get(vocab, 1)
+    ids = {"bos_token_id": special, "eos_token_id": special if special != 1 else 2}
     given = {"vocab_size": n_rows or n_tokens, **ids, "torch_dtype": TORCH_DTYPES[dtype]}
     config = {**given, **settings}
     if inner := config.get("text_config"):

@@ -13,7 +13,7 @@ from .files import write_json
 
 VOCABULARIES = Path(__file__).parent.parent / "vocab"
 
-Vocab = Literal["spm", "hf-bpe", "byte-level"]
+Vocab = Literal["spm", "hf-bpe", "byte-level", "polyglot"]
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 
@@ -44,7 +44,12 @@ def write_tokenizer(
     folder: Path, vocab: Vocab, *, full: bool = False, overrides: Mapping[str, Any] | None = None
 ) -> int:
     """Write the tokenizer files of a kind; returns the number of tokens."""
-    if vocab == "byte-level":
+    if vocab == "polyglot":
+        content = polyglot_json(byte_level(full))
+        write_json(folder / "tokenizer.json", content)
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
+        n_tokens = len(content["model"]["vocab"]) + len(PERSONAL)
+    elif vocab == "byte-level":
         tokens = byte_level(full)
         write_json(folder / "tokenizer.json", byte_level_json(tokens))
         special = {"bos_token": tokens.end, "eos_token": tokens.end, "unk_token": tokens.end}
@@ -209,6 +214,23 @@ def byte_level_json(tokens: ByteLevel) -> dict[str, Any]:
             "merges": [list(merge) for merge in tokens.merges],
         },
     }
+
+
+FIRST = ("<|unused0|>", "<|unused1|>", "<|endoftext|>", "<|sep|>")
+PERSONAL = ("<|acc|>", "<|rrn|>", "<|tell|>")
+
+
+def polyglot_json(tokens: ByteLevel) -> dict[str, Any]:
+    """In the manner of polyglot-ko: special tokens first, three for personal data at the end."""
+    content = byte_level_json(tokens)
+    plain = [token for token in tokens.vocab if token != tokens.end]
+    vocab = {token: i for i, token in enumerate((*FIRST, *plain))}
+    content["model"]["vocab"] = vocab
+    content["added_tokens"] = [added_token(i, token) for i, token in enumerate(FIRST)]
+    content["added_tokens"] += [
+        added_token(len(vocab) + i, token, special=False) for i, token in enumerate(PERSONAL)
+    ]
+    return content
 
 
 def added_token(i: int, content: str, *, special: bool = True) -> dict[str, Any]:

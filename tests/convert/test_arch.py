@@ -12,10 +12,12 @@ from checkpoints import (
     FAMILIES,
     llama_weights,
     noise,
+    weights_of,
     write_family_checkpoint,
     write_llama_checkpoint,
     write_weights,
 )
+from komt_convert import convert
 from komt_convert.arch import MODULES, lookup
 from komt_convert.checkpoint import open_checkpoint, read_json
 from komt_convert.errors import SourceError, UnsupportedError
@@ -51,6 +53,145 @@ def test_every_tensor_of_a_family_has_its_place(family: str, tmp_path: Path) -> 
     classes = {name for make in FAMILIES.values() for name in make()["architectures"]}
     llama = {"LLaMAForCausalLM", "LlamaForCausalLM", "MistralForCausalLM"}
     assert classes == MODULES.keys() - llama
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_is_converted_and_proven(family: str, tmp_path: Path) -> None:
+    vocab, n_rows = ("polyglot", 800) if family == "gpt-neox" else ("byte-level", 768)
+    folder = write_family_checkpoint(tmp_path / "tiny", family, vocab=vocab, n_rows=n_rows)
+    report = convert(folder, tmp_path / "tiny.gguf", quant="Q4_K_M")
+    assert report.verified and report.tokens_compared > 50_000
+    assert not report.warnings
+
+
+# --- GPT-NeoX ------------------------------------------------------------------------------------
+
+
+def test_fused_rows_come_out_as_queries_then_keys_then_values(tmp_path: Path) -> None:
+    """Any range of rows, also across the borders between heads and between Q, K and V."""
+    folder = write_family_checkpoint(tmp_path, "gpt-neox", dtype="F32")
+    weights = weights_of(read_json(folder / "config.json"), seed=0)
+    found = tensors_of(folder)
+    name = "gpt_neox.layers.1.attention.query_key_value"
+    by_head = weights[f"{name}.weight"].reshape(4, 3, 64, 256)
+    expected = np.concatenate([by_head[:, i].reshape(256, 256) for i in range(3)])
+    tensor = found["blk.1.attn_qkv.weight"]
+    for start, stop in ((0, 768), (0, 1), (60, 70), (250, 260), (511, 514), (700, 768)):
+        np.testing.assert_array_equal(tensor.read(start, stop), expected[start:stop])
+    by_head = weights[f"{name}.bias"].reshape(4, 3, 64)
+    bias = found["blk.1.attn_qkv.bias"].read(0, 1)[0]
+    np.testing.assert_array_equal(bias, by_head.swapaxes(0, 1).ravel())
+
+
+def test_masks_and_buffers_of_gpt_neox_are_left_out(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = write_family_checkpoint(tmp_path, "gpt-neox")
+    names = tensors_of(folder).keys()
+    weights = load_file(folder / "model.safetensors")
+    layer = "gpt_neox.layers.0.attention"
+    weights[f"{layer}.bias"] = torch.ones(1, 1, 8, 8, dtype=torch.bool)
+    weights[f"{layer}.masked_bias"] = torch.tensor(-1e9)
+    weights[f"{layer}.rotary_emb.inv_freq"] = torch.ones(8)
+    save_file(weights, folder / "model.safetensors")
+    assert tensors_of(folder).keys() == names
+
+
+ROTARY: dict[str, dict[str, Any]] = {
+    "as its authors wrote it": {"rotary_pct": 0.5, "rotary_emb_base": 50000},
+    "as transformers 5 writes it": {
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 50000.0,
+            "partial_rotary_factor": 0.5,
+        }
+    },
+    "as transformers 4.56 wrote it": {"partial_rotary_factor": 0.5, "rope_theta": 50000},
+}
+
+
+@pytest.mark.parametrize("name", ROTARY)
+def test_the_rotary_part_and_base_under_all_their_names(name: str) -> None:
+    config = {**FAMILIES["gpt-neox"](), "vocab_size": 768}
+    config = {key: value for key, value in config.items() if not key.startswith("rotary")}
+    metadata = lookup({**config, **ROTARY[name]}).metadata(_Source)
+    assert metadata["gptneox.rope.dimension_count"].data == 32
+    assert metadata["gptneox.rope.freq_base"].data == 50000.0
+    default = lookup(config).metadata(_Source)
+    assert default["gptneox.rope.dimension_count"].data == 16
+    assert default["gptneox.rope.freq_base"].data == 10000.0
+
+
+# --- Gemma and EXAONE ----------------------------------------------------------------------------
+
+
+def test_the_text_part_of_a_model_that_sees_images(tmp_path: Path) -> None:
+    """Under either of its names; what belongs to the images is left out."""
+    images = write_family_checkpoint(tmp_path / "images", "gemma3-images")
+    names = tensors_of(images).keys()
+    config = {"num_hidden_layers": 2}
+    text = write_family_checkpoint(tmp_path / "text", "gemma3", config=config)
+    assert names == tensors_of(text).keys()
+    weights = weights_of(read_json(images / "config.json"), seed=0)
+    newer = {
+        f"model.{name}".replace("language_model.model", "language_model"): values
+        for name, values in weights.items()
+    }
+    write_weights(images, newer, dtype="BF16")
+    assert tensors_of(images).keys() == names
+
+
+def test_what_is_added_to_1_in_a_norm_of_gemma(tmp_path: Path) -> None:
+    folder = write_family_checkpoint(tmp_path, "gemma2", dtype="F32")
+    weights = weights_of(read_json(folder / "config.json"), seed=0)
+    tensor = tensors_of(folder)["blk.0.post_ffw_norm.weight"]
+    values = weights["model.layers.0.post_feedforward_layernorm.weight"]
+    np.testing.assert_array_equal(tensor.read(0, 1)[0], values + 1)
+
+
+def test_the_layers_of_exaone_4_that_slide() -> None:
+    layers = {**FAMILIES["exaone4"](), "vocab_size": 768, "sliding_window": 32}
+    layers |= {"num_hidden_layers": 64, "layer_types": None}
+    expected = [True, True, True, False] * 16
+    for pattern in ("LLLG", 4):
+        metadata = lookup({**layers, "sliding_window_pattern": pattern}).metadata(_Source)
+        assert list(metadata["exaone4.attention.sliding_window_pattern"].data) == expected
+
+
+OTHER_FAMILIES: dict[str, tuple[str, dict[str, Any], str]] = {
+    "no biases": ("gpt-neox", {"attention_bias": False}, "attention_bias False"),
+    "a tied gpt-neox": ("gpt-neox", {"tie_word_embeddings": True}, "tie_word_embeddings"),
+    "heads that do not fill": ("gpt-neox", {"num_attention_heads": 6}, "num_attention_heads 6"),
+    "more than all is rotated": ("gpt-neox", {"rotary_pct": 1.5}, "partial_rotary_factor 1.5"),
+    "an odd part is rotated": ("gpt-neox", {"rotary_pct": 0.27}, "partial_rotary_factor 0.27"),
+    "relu": ("gpt-neox", {"hidden_act": "relu"}, "hidden_act 'relu'"),
+    "wide heads": ("qwen2", {"head_dim": 64}, "head_dim 64"),
+    "factors": ("qwen2", {"rope_scaling": {"rope_type": "llama3"}}, "'llama3'"),
+    "a part is rotated": ("qwen3", {"partial_rotary_factor": 0.5}, "partial_rotary_factor 0.5"),
+    "both directions": ("gemma2", {"use_bidirectional_attention": True}, "bidirectional"),
+    "another scale": ("gemma2", {"query_pre_attn_scalar": 32}, "query_pre_attn_scalar 32"),
+    "a head of its own": ("gemma2", {"tie_word_embeddings": False}, "tie_word_embeddings"),
+    "no cap": ("gemma2", {"final_logit_softcapping": None}, "'final_logit_softcapping'"),
+    "every layer slides": ("gemma2", {"layer_types": ["sliding_attention"] * 3}, "layer_types"),
+    "another pattern": ("gemma3", {"sliding_window_pattern": 4}, "sliding_window_pattern 4"),
+    "capped scores": ("gemma3", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping"),
+    "windows in few layers": ("exaone4", {"sliding_window": 32}, "2 layers with the sliding"),
+    "no windows in 64": (
+        "exaone4",
+        {"num_hidden_layers": 64, "layer_types": None},
+        "64 layers with the sliding_window None",
+    ),
+    "gelu in exaone": ("exaone", {"activation_function": "gelu"}, "hidden_act 'gelu'"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_FAMILIES)
+def test_a_variant_that_llama_cpp_does_not_compute_is_refused(name: str) -> None:
+    family, change, sentence = OTHER_FAMILIES[name]
+    with pytest.raises(SourceError) as error:
+        lookup({**FAMILIES[family](), "vocab_size": 768, **change})
+    assert sentence in str(error.value)
 
 
 def test_a_class_that_llama_cpp_lacks_is_told_apart_from_an_unknown_one() -> None:
@@ -171,18 +312,63 @@ class _Source:
     tensors: dict[str, Tensor] = {}
 
 
-def test_defaults_are_those_of_transformers() -> None:
-    from transformers import LlamaConfig
+DEFAULT_KEYS = {
+    "vocab_size": "vocab_size",
+    "context_length": "max_position_embeddings",
+    "embedding_length": "hidden_size",
+    "feed_forward_length": "intermediate_size",
+    "block_count": "num_hidden_layers",
+    "attention.head_count": "num_attention_heads",
+    "attention.head_count_kv": "num_key_value_heads",
+    "attention.key_length": "head_dim",
+    "attention.layer_norm_rms_epsilon": "rms_norm_eps",
+    "attention.layer_norm_epsilon": "layer_norm_eps",
+    "attention.sliding_window": "sliding_window",
+    "attn_logit_softcapping": "attn_logit_softcapping",
+    "final_logit_softcapping": "final_logit_softcapping",
+    "use_parallel_residual": "use_parallel_residual",
+}
+SIZES = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 8,
+}
 
-    reference = LlamaConfig()
-    config = {key: value for key, value in CONFIG.items() if key != "vocab_size"}
-    metadata = lookup(config).metadata(_Source)
-    found = {key.removeprefix("llama."): value.data for key, value in metadata.items()}
-    assert found["vocab_size"] == reference.vocab_size
-    assert found["context_length"] == reference.max_position_embeddings
-    assert found["attention.layer_norm_rms_epsilon"] == reference.rms_norm_eps
-    assert found["attention.head_count_kv"] == found["attention.head_count"] == 8
-    assert found["rope.freq_base"] == 10000.0
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("Llama", SIZES),
+        ("Mistral", SIZES),
+        ("GPTNeoX", {}),
+        ("Qwen2", {}),
+        ("Qwen3", {}),
+        ("Gemma2", {}),
+        ("Gemma3", {}),
+        ("Exaone4", {"num_hidden_layers": 64}),
+    ],
+)
+def test_defaults_are_those_of_transformers(name: str, sizes: dict[str, int]) -> None:
+    import transformers
+
+    kind = getattr(transformers, "Gemma3TextConfig" if name == "Gemma3" else f"{name}Config")
+    reference = kind(**sizes).to_dict()
+    model = lookup({"architectures": [f"{name}ForCausalLM"], **sizes})
+    metadata = model.metadata(_Source)
+    prefix = metadata["general.architecture"].data + "."
+    found = {key.removeprefix(prefix): value.data for key, value in metadata.items()}
+    expected = {key: reference.get(entry) for key, entry in DEFAULT_KEYS.items()}
+    if name == "Mistral":  # llama.cpp has no window for it
+        expected["context_length"] = reference["sliding_window"]
+    known = {key for key in found.keys() & expected.keys() if expected[key] is not None}
+    assert {key: found[key] for key in known} == {key: expected[key] for key in known}
+    assert len(known) >= 7
+    assert model.n_rows == reference["vocab_size"]
+    rope = reference["rope_parameters"]
+    rope = rope.get("full_attention", rope)
+    assert found["rope.freq_base"] == rope["rope_theta"]
+    assert model.tied == reference["tie_word_embeddings"]
 
 
 def test_a_sliding_window_bounds_the_context() -> None:

@@ -174,18 +174,13 @@ def test_the_rule_is_that_of_the_runtime(tmp_path: Path) -> None:
 
 def test_a_token_that_looks_special_is_one_for_both(tmp_path: Path) -> None:
     """polyglot-ko's three tokens for personal data, which a user's text must not become."""
-    settings = byte_level_json(byte_level())
-    names = ("<|acc|>", "<|rrn|>", "<|tell|>")
-    settings["added_tokens"] += [
-        added_token(768 + i, name, special=False) for i, name in enumerate(names)
-    ]
-    write_tokenizer_json(tmp_path, settings, eos=767)
+    n_tokens = write_tokenizer(tmp_path, "polyglot")
     vocabulary = read_vocabulary(tmp_path, 800)
     assert vocabulary.parse is not None
-    for i, name in enumerate(names):
-        assert vocabulary.special_tokens[name] == 768 + i
-        assert 768 + i not in vocabulary.encode(f"계좌 {name}")
-        assert 768 + i in vocabulary.parse(f"계좌 {name}")
+    for i, name in enumerate(("<|acc|>", "<|rrn|>", "<|tell|>"), start=n_tokens - 3):
+        assert vocabulary.special_tokens[name] == i
+        assert i not in vocabulary.encode(f"계좌 {name}")
+        assert i in vocabulary.parse(f"계좌 {name}")
     assert compare(vocabulary, tmp_path) > 50_000
 
 

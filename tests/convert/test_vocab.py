@@ -129,17 +129,50 @@ def test_equal_texts_are_refused(tmp_path: Path) -> None:
 def test_tokenizer_config_overrules_the_other_configs(tmp_path: Path) -> None:
     """A config with the defaults of its class, next to a tokenizer that knows better."""
     tokens = byte_level()
-    write_json(tmp_path / "tokenizer.json", byte_level_json(tokens))
+    write_json(tmp_path / "tokenizer.json", without_end(byte_level_json(tokens)))
     write_json(tmp_path / "config.json", {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 3})
     assert read_vocabulary(tmp_path, 768).special_ids == {"bos": 0, "eos": 0, "pad": 3}
-    entry = {"content": tokens.end, "lstrip": False}
+    entry = {"content": "<end>", "lstrip": False}
     write_json(tmp_path / "tokenizer_config.json", {"eos_token": entry, "bos_token": None})
     assert read_vocabulary(tmp_path, 768).special_ids == {"bos": 0, "eos": 767, "pad": 3}
 
 
+def test_the_older_file_of_special_tokens_counts_too(tmp_path: Path) -> None:
+    write_json(tmp_path / "tokenizer.json", without_end(byte_level_json(byte_level())))
+    write_json(tmp_path / "config.json", {"eos_token_id": 0})
+    write_json(tmp_path / "special_tokens_map.json", {"eos_token": "<end>"})
+    assert read_vocabulary(tmp_path, 768).special_ids == {"eos": 767}
+
+
+def test_polyglot_ends_whatever_the_config_says(tmp_path: Path) -> None:
+    """0 is what GPTNeoXConfig writes when nobody says better."""
+    n_tokens = write_tokenizer(tmp_path, "polyglot")
+    for name in ("config.json", "generation_config.json"):
+        write_json(tmp_path / name, {"bos_token_id": 0, "eos_token_id": 0})
+    vocabulary = read_vocabulary(tmp_path, 800)
+    assert vocabulary.special_ids == {"bos": 2, "eos": 2}
+    assert vocabulary.pre == "gpt-2"
+    assert not vocabulary.add_bos and not vocabulary.add_eos
+    assert [token.text for token in vocabulary.tokens[n_tokens - 1 : n_tokens + 1]] == [
+        "<|tell|>",
+        f"[PAD{n_tokens}]",
+    ]
+    assert vocabulary.tokens[799].type is TokenType.UNUSED
+    control = {"<|endoftext|>": 2, "<|acc|>": n_tokens - 3, "<|tell|>": n_tokens - 1}
+    assert control.items() <= vocabulary.special_tokens.items()
+
+
+def without_end(content: dict[str, Any]) -> dict[str, Any]:
+    """The same with another name for the token that ends a text."""
+    i = content["model"]["vocab"].pop("<|endoftext|>")
+    content["model"]["vocab"]["<end>"] = i
+    content["added_tokens"] = [added_token(i, "<end>")]
+    return content
+
+
 def test_a_tokenizer_without_an_end_is_refused(tmp_path: Path) -> None:
     """llama.cpp would take the token 11 of a byte-level vocabulary, whatever that is."""
-    write_json(tmp_path / "tokenizer.json", byte_level_json(byte_level()))
+    write_json(tmp_path / "tokenizer.json", without_end(byte_level_json(byte_level())))
     with pytest.raises(SourceError, match="says which token ends a text"):
         read_vocabulary(tmp_path, 768)
 
