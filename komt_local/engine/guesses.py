@@ -35,10 +35,14 @@ class Lookup:
         self._next: int | None = None
 
     def guess(self, n_tokens: int) -> Sequence[int]:
-        """At most so many tokens that may come next."""
+        """At most so many tokens that may come next; what repeats itself will go on to."""
         if self._next is None:
             return ()
-        return self._tokens[self._next : self._next + n_tokens]
+        found = self._tokens[self._next : self._next + n_tokens]
+        period = len(found)
+        while len(found) < n_tokens:
+            found.append(found[-period])
+        return found
 
     def follow(self) -> None:
         """The last of the tokens is new: was it the one that was expected? What is next?"""

@@ -1,0 +1,168 @@
+"""Guessed tokens change how fast an answer comes, and nothing else."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from runtime_models import token_ids
+
+from komt_local.engine import Engine
+from komt_local.engine.guesses import Lookup, Pace
+from komt_local.llama import Context, NativeModel, Sampler
+from komt_local.types import Sampling
+
+GREEDY = Sampling(temperature=0)
+TOKENS = st.lists(st.integers(0, 2), max_size=60)
+
+
+@given(TOKENS, st.integers(1, 8))
+def test_a_guess_is_what_followed_the_last_tokens_before(text: list[int], n_tokens: int) -> None:
+    tokens = array("i", text[:3])
+    lookup = Lookup(tokens)
+    for token in text[3:]:
+        tokens.append(token)
+        lookup.follow()
+        guess = list(lookup.guess(n_tokens))
+        places = [at for at in range(3, len(tokens)) if tokens[at - 3 : at] == tokens[-3:]]
+        assert bool(guess) == bool(places)
+        assert not guess or any(_go_on(tokens, at, n_tokens) == guess for at in places)
+
+
+def _go_on(tokens: array[int], at: int, n_tokens: int) -> list[int]:
+    """What stands there, and over again if that is too short."""
+    text = tokens[at:].tolist()
+    return (text * n_tokens)[:n_tokens]
+
+
+def test_confidence_follows_what_comes_true() -> None:
+    tokens = array("i", [1, 2, 3, 4, 5, 6] * 2)
+    lookup = Lookup(tokens)
+    lookup.follow()
+    for token in [1, 2, 3, 4, 5, 6] * 3:
+        tokens.append(token)
+        lookup.follow()
+    sure = lookup.confidence
+    assert sure > 0.95
+    for token in (9, 1, 2, 3, 9, 1, 2, 3, 8):
+        tokens.append(token)
+        lookup.follow()
+    assert lookup.confidence < sure - 0.2
+
+
+def test_a_long_guess_wants_confidence_and_a_cheap_batch() -> None:
+    pace = Pace()
+    for _ in range(30):
+        pace.note(0, 0.010)
+        pace.note(4, 0.010 + 4 * 0.003)
+    assert pace.cost == pytest.approx(0.3, abs=0.01)
+    assert pace.best_length(0.2, 16, 1) == 0
+    assert 0 < pace.best_length(0.7, 16, 1) < pace.best_length(0.97, 16, 1) <= 16
+    assert pace.best_length(0.97, 16, 8) == 0, "with eight answers a guess is worth an eighth"
+    assert pace.best_length(0.97, 0, 1) == 0
+
+
+class Counting(Context):
+    """Notes the tokens of each batch."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.batches: list[int] = []
+
+    def decode(self, spans: Any) -> int:
+        self.batches.append(sum(span[3] - span[2] for span in spans))
+        return super().decode(spans)
+
+
+@contextmanager
+def engine_on(model: NativeModel, draft: int, **options: Any) -> Iterator[tuple[Engine, Counting]]:
+    settings = {"n_ctx": 512, "exact": True, "n_outputs": 1 + draft, **options}
+    context = Counting(model, **settings)
+    engine = Engine(context, lambda wanted, prompt: Sampler(model, wanted, prompt), draft=draft)
+    try:
+        yield engine, context
+    finally:
+        engine.close()
+
+
+@pytest.fixture
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guesses are worth it whatever the clock says."""
+    monkeypatch.setattr(Pace, "note", lambda self, n_guesses, seconds: None)
+    monkeypatch.setattr(Pace, "cost", 0.05, raising=False)
+    monkeypatch.setattr(Pace, "__init__", lambda self: None)
+
+
+@pytest.mark.usefixtures("cheap")
+@pytest.mark.parametrize("n_slots", [1, 3])
+@pytest.mark.parametrize("settings", [{"temperature": 0}, {"temperature": 3.0, "seed": 5}])
+def test_answers_are_those_without_guesses(
+    random_model: NativeModel, n_slots: int, settings: dict[str, Any]
+) -> None:
+    quoting = random_model.tokenize("나무꾼과 선녀 이야기를 들려줄게. " * 6)
+    prompts = [quoting, quoting[:50] + quoting[:20], random_model.tokenize("The quick brown fox")]
+    sampling = Sampling(**settings, repeat_penalty=1.1)
+
+    def answers(draft: int) -> list[list[int]]:
+        with engine_on(random_model, draft, n_slots=n_slots) as (engine, _):
+            requests = [engine.submit(prompt, sampling, max_tokens=60) for prompt in prompts]
+            return [list(request) for request in requests]
+
+    assert answers(8) == answers(0)
+
+
+@pytest.mark.usefixtures("cheap")
+def test_an_answer_that_quotes_takes_few_batches(chain_model: NativeModel) -> None:
+    (one,) = token_ids("▁one")
+    taken = []
+    for draft in (0, 8):
+        with engine_on(chain_model, draft) as (engine, context):
+            request = engine.submit([1, one], GREEDY, max_tokens=200)
+            tokens = list(request)
+            assert request.outcome and request.outcome.n_generated == len(tokens) == 200
+            assert tokens == (token_ids("▁two", "▁three", "▁one") * 67)[:200]
+            taken.append(len(context.batches))
+    assert taken[0] == 200
+    assert taken[1] < 40
+    assert max(context.batches) == 9
+
+
+@pytest.mark.usefixtures("cheap")
+def test_the_memory_holds_no_wrong_guess_afterwards(random_model: NativeModel) -> None:
+    quoting = random_model.tokenize("나무꾼과 선녀 이야기를 들려줄게. " * 6)
+    with engine_on(random_model, 8) as (engine, _):
+        said = list(engine.submit(quoting, GREEDY, max_tokens=40))
+        whole = [*quoting, *said]
+        again = engine.submit([*whole, 77], GREEDY, max_tokens=20)
+        continued = list(again)
+        assert again.outcome and again.outcome.n_cached >= len(whole) - 1
+    with engine_on(random_model, 0) as (engine, _):
+        assert list(engine.submit([*whole, 77], GREEDY, max_tokens=20)) == continued
+
+
+@pytest.mark.usefixtures("cheap")
+def test_guesses_end_where_the_answer_does(chain_model: NativeModel) -> None:
+    (one,) = token_ids("▁one")
+    with engine_on(chain_model, 8, n_ctx=64) as (engine, _):
+        for n_tokens in (1, 2, 17, 18, 19, 20, 21):
+            assert len(list(engine.submit([1, one], GREEDY, max_tokens=n_tokens))) == n_tokens
+        full = engine.submit([1, one], GREEDY)
+        assert len(list(full)) == 63
+        assert full.outcome and full.outcome.reason == "context"
+        ends = frozenset(token_ids("▁three"))
+        stopped = engine.submit([1, *token_ids("▁two", "▁three", "▁one") * 5], GREEDY)
+        assert len(list(stopped)) > 1
+        stopped = engine.submit([1, one], GREEDY, stop_tokens=ends)
+        assert len(list(stopped)) == 1
+
+
+def test_nothing_is_guessed_unless_asked_for(chain_model: NativeModel) -> None:
+    (one,) = token_ids("▁one")
+    with engine_on(chain_model, 0) as (engine, context):
+        list(engine.submit([1, one], GREEDY, max_tokens=50))
+    assert context.batches[1:] == [1] * 49
