@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from komt_convert.pipeline import convert
     from komt_convert.proof import FileProof, verify_file
     from komt_convert.report import Progress, Report
+    from komt_convert.requantize import quantize
 
 __all__ = [
     "ConvertError",
@@ -27,6 +28,7 @@ __all__ = [
     "Report",
     "convert",
     "convert_adapter",
+    "quantize",
     "read_header",
     "verify_file",
 ]
@@ -39,6 +41,7 @@ _HOMES = {
     "Report": "report",
     "convert": "pipeline",
     "convert_adapter": "lora_gguf",
+    "quantize": "requantize",
     "read_header": "gguf_file",
     "verify_file": "proof",
 }

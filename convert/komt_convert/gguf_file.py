@@ -129,9 +129,11 @@ class _Parser:
         n_tensors, n_keys = self.u64(), self.u64()
         self.check_counts(n_tensors, n_keys)
         metadata: dict[str, Any] = {}
+        kinds: dict[str, ValueType] = {}
         for _ in range(n_keys):
             key = self.new_name(metadata)
-            metadata[key] = self.value()
+            kinds[key] = _kind(self.u32())
+            metadata[key] = self.value(kinds[key])
         places: dict[str, Place] = {}
         for _ in range(n_tensors):
             name = self.new_name(places)
@@ -140,7 +142,7 @@ class _Parser:
         start = _padded(self.position, alignment)
         tensors = tuple(TensorInfo(n, s, t, start + o) for n, (s, t, o) in places.items())
         self.check_layout(tensors, start, alignment)
-        return Header(path, self.size, version, metadata, tensors, start)
+        return Header(path, self.size, version, metadata, tensors, start, kinds)
 
     def version(self) -> int:
         magic = self.take(4)
@@ -172,13 +174,12 @@ class _Parser:
             raise _Bad(f"it has {name!r} twice", f"{name!r} 항목이 두 번 있습니다")
         return name
 
-    def value(self) -> Any:
-        number = self.u32()
-        if number == ValueType.ARRAY:
+    def value(self, kind: ValueType) -> Any:
+        if kind is ValueType.ARRAY:
             return self.array()
-        if number == ValueType.STRING:
+        if kind is ValueType.STRING:
             return _decode(self.take(self.u64()))
-        code = "<" + _code(number)
+        code = "<" + _code(kind)
         return struct.unpack(code, self.take(struct.calcsize(code)))[0]
 
     def array(self) -> Array:
@@ -254,6 +255,12 @@ def _bad_tensor(name: str) -> _Bad:
         f"the name, shape, type or offset of tensor '{name}' makes no sense",
         f"텐서 '{name}'의 이름, 모양, 타입 또는 위치가 올바르지 않습니다",
     )
+
+
+def _kind(number: int) -> ValueType:
+    if number != ValueType.ARRAY and number != ValueType.STRING:
+        _code(number)
+    return ValueType(number)
 
 
 def _code(number: int) -> str:

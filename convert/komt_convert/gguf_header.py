@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -92,7 +92,10 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a GGUF file says about itself; arrays of `metadata` are `Array`s, the rest is plain."""
+    """What a GGUF file says about itself.
+
+    Arrays of `metadata` are `Array`s, the rest is plain; `kinds` has the types of its values.
+    """
 
     path: Path
     size: int
@@ -100,6 +103,7 @@ class Header:
     metadata: Mapping[str, Any]
     tensors: tuple[TensorInfo, ...]
     data_offset: int
+    kinds: Mapping[str, ValueType] = field(default_factory=dict)
 
     @property
     def architecture(self) -> str:

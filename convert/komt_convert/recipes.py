@@ -32,6 +32,7 @@ __all__ = [
     "file_order",
     "file_type",
     "file_type_name",
+    "is_quantized",
     "override",
     "requires_imatrix",
 ]
@@ -62,6 +63,16 @@ _ROLES = (
 )
 """Name parts and roles; what makes the rules of attn_v hold for fused weights as well."""
 
+_LEFT_ALONE = (
+    *("_norm.weight", "ffn_gate_inp.weight", "ffn_gate_tid2eid.weight"),
+    *("altup", "laurel", "per_layer_model_proj", "ssm_conv1d", "shortconv.conv.weight"),
+    *("indexer.k_proj.weight", "indexer.q_proj.weight", "attn_rel_b.weight"),
+    *("position_embd.weight", "token_types.weight"),
+    *(f"time_mix_{part}.weight" for part in ("first", "w0", "w1", "w2", "v0", "v1", "v2")),
+    *(f"time_mix_{part}.weight" for part in ("a0", "a1", "a2", "g1", "g2", "lerp_fused")),
+    *(f"time_mix_decay_{part}.weight" for part in ("w1", "w2")),
+)
+"""What llama.cpp never quantizes in language models (`tensor_allows_quantization`)."""
 _NEED_IMATRIX = ("IQ3_XXS", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ1_S")
 _CANNOT_WITHOUT = ("IQ2_XXS", "IQ2_XS", "IQ1_S")
 """ggml aborts for these without a matrix (`ggml_quantize_requires_imatrix`)."""
@@ -121,7 +132,7 @@ def choose_types(
     for name in sorted(shapes, key=file_order):
         role = "output" if tied and name == "token_embd.weight" else roles[name]
         own = next((o.type for o in overrides if o.pattern.search(name)), None)
-        if not _is_quantized(name, shapes[name]):
+        if not is_quantized(name, shapes[name]):
             chosen[name] = BY_NAME["F32"]
         elif own is not None:
             chosen[name] = _fitting(own, shapes[name][-1])
@@ -147,13 +158,9 @@ def _role(name: str) -> str:
     return next((role for part, role in _ROLES if part in name), "")
 
 
-def _is_quantized(name: str, shape: Shape) -> bool:
-    """What else stays F32: vectors, norms, and what is no weight, as llama.cpp's converter does."""
-    return (
-        len(shape) > 1
-        and name.endswith("weight")
-        and not name.endswith(("_norm.weight", "ffn_gate_inp.weight"))
-    )
+def is_quantized(name: str, shape: Shape) -> bool:
+    """What else stays as it is: vectors, norms, and what is no weight or a very small one."""
+    return len(shape) > 1 and name.endswith("weight") and not any(p in name for p in _LEFT_ALONE)
 
 
 def _wanted(file_type: FileType, role: str, place: Place, row_length: int) -> TensorType:
