@@ -114,7 +114,7 @@ def _read(folder: Path, n_rows: int) -> Vocabulary:
     tokens, warnings = _token_table(base, settings, n_rows)
     ends = added_at_the_ends(fast.get("post_processor"), settings)
     control = {token.text: i for i, token in enumerate(tokens) if token.type is TokenType.CONTROL}
-    return Vocabulary(
+    vocabulary = Vocabulary(
         model=base.model,
         pre=base.pre,
         tokens=tuple(tokens),
@@ -131,6 +131,11 @@ def _read(folder: Path, n_rows: int) -> Vocabulary:
         absorbs_space=base.absorbs_space,
         parse=lambda text: base.parse(text, control),
     )
+    if base.refusal is None:
+        return vocabulary
+    from komt_convert.vocab_stand_in import stand_in
+
+    return stand_in(vocabulary, base.refusal, ignore_merges=base.ignore_merges)
 
 
 def _read_base(folder: Path, settings: Mapping[str, Any], fast: Mapping[str, Any]) -> Base:

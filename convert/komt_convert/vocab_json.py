@@ -51,17 +51,19 @@ def _read(settings: Mapping[str, Any], path: Path) -> Base:
     form, warnings = _normal_form(settings), tuple(_warnings(settings))
     if not _is_sentencepiece_like(settings):
         tokens = [Token(text) for text in _by_id(model["vocab"], path)]
-        pre, merges = pre_tokenizer_name(settings, path), tuple(map(" ".join, _merges(model)))
+        pre, refusal = _pre_tokenizer(settings, path)
         return Base(
             model="gpt2",
             pre=pre,
             tokens=tokens,
             encode=encode,
             parse=parse,
-            merges=merges,
+            merges=tuple(map(" ".join, _merges(model))),
             added=added,
             normal_form=form,
             warnings=warnings,
+            refusal=refusal,
+            ignore_merges=bool(model.get("ignore_merges")),
         )
     space_prefix, after_control, absorbs = _spaces(settings)
     return Base(
@@ -77,6 +79,13 @@ def _read(settings: Mapping[str, Any], path: Path) -> Base:
         absorbs_space=absorbs,
         warnings=warnings,
     )
+
+
+def _pre_tokenizer(settings: Mapping[str, Any], path: Path) -> tuple[str, UnsupportedError | None]:
+    try:
+        return pre_tokenizer_name(settings, path), None
+    except UnsupportedError as refusal:
+        return "", refusal
 
 
 def _added(entry: Mapping[str, Any]) -> Added:

@@ -13,7 +13,6 @@ from komt_convert.checkpoint import read_json
 from komt_convert.errors import SourceError
 from komt_convert.vocab_types import Base, Token
 
-
 END_OF_TEXT = "<|endoftext|>"
 
 ROLES = ("bos", "eos", "unk", "pad")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal, NamedTuple
 
+from komt_convert.errors import UnsupportedError
+
 NormalForm = Literal["NFC", "NFD", "NFKC", "NFKD"]
 
 
@@ -43,7 +45,9 @@ class Base:
     tokens that are not special are (as both `tokenizers` and llama.cpp do). `parse` is the same
     with control tokens parsed, which it is given by text. `normal_form` is the Unicode form that
     the tokenizer brings a text into, and `absorbs_space` says that a text which begins with a space
-    gets no ▁ in front; llama.cpp does neither. `warnings` are sentences for the user.
+    gets no ▁ in front; llama.cpp does neither. `warnings` are sentences for the user. `refusal` is
+    why `pre` is not known; somebody may find out by trying. `ignore_merges`: a word that is a token
+    is not merged.
     """
 
     model: str
@@ -61,6 +65,8 @@ class Base:
     normal_form: NormalForm | None = None
     absorbs_space: bool = False
     warnings: tuple[tuple[str, str], ...] = ()
+    refusal: UnsupportedError | None = None
+    ignore_merges: bool = False
 
 
 def looks_special(token: str) -> bool:

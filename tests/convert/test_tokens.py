@@ -23,7 +23,7 @@ from checkpoints import (
 )
 from komt_convert import convert
 from komt_convert.corpus import corpus, mixed
-from komt_convert.errors import TokenizerMismatch
+from komt_convert.errors import TokenizerMismatch, UnsupportedError
 from komt_convert.ggml import Tokenizer
 from komt_convert.metadata import text
 from komt_convert.tokens import as_prompt, compare_tokens
@@ -91,6 +91,36 @@ def test_every_pre_tokenizer_gives_the_same_ids(expressions: Any, tmp_path: Path
     vocabulary = read_vocabulary(tmp_path, 50257)
     assert vocabulary.pre == NAMES[expressions]
     assert compare(vocabulary, tmp_path) > 50_000
+
+
+CL100K = (
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*"
+    r"|\s*[\r\n]|\s+(?!\S)|\s+"
+)
+
+
+def split_by(expression: str) -> dict[str, Any]:
+    """GPT-2's tokenizer.json with another expression that cuts."""
+    settings = byte_level_json(byte_level(full=True))
+    split = {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated"}
+    last = {**settings["pre_tokenizer"], "use_regex": False}
+    steps = [{**split, "invert": False}, last]
+    return {**settings, "pre_tokenizer": {"type": "Sequence", "pretokenizers": steps}}
+
+
+def test_an_unknown_expression_that_cuts_like_a_known_one(tmp_path: Path) -> None:
+    """OpenAI's own spelling, as tiktoken has it, of what Llama 3 wrote in another way."""
+    write_tokenizer_json(tmp_path, split_by(CL100K), eos=50256)
+    vocabulary = read_vocabulary(tmp_path, 50257)
+    assert vocabulary.pre == "smaug-bpe"
+    assert any("not known here" in en for en, _ in vocabulary.warnings)
+    assert compare(vocabulary, tmp_path) > 50_000
+
+
+def test_an_expression_that_nothing_cuts_like(tmp_path: Path) -> None:
+    write_tokenizer_json(tmp_path, split_by(r"[가-힣]|\s+|."), eos=50256)
+    with pytest.raises(UnsupportedError, match="no pre-tokenizer that is known here"):
+        read_vocabulary(tmp_path, 50257)
 
 
 @pytest.mark.parametrize("scheme", ["always", "first", "never"])

@@ -286,11 +286,6 @@ REFUSED: dict[str, tuple[dict[str, Any], type[SourceError], str]] = {
         UnsupportedError,
         "'add_prefix_space': True",
     ),
-    "words that are tokens": (
-        {"model": {"ignore_merges": True}},
-        UnsupportedError,
-        "(ignore_merges True)",
-    ),
     "no vocabulary": ({"model": {"vocab": None}}, SourceError, "is damaged"),
     "merges of three": ({"model": {"merges": ["a b c"]}}, SourceError, "is damaged"),
     "added tokens as text": ({"added_tokens": "none"}, SourceError, "is damaged"),
