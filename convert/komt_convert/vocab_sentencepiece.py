@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ from komt_convert.errors import SourceError, UnsupportedError
 from komt_convert.vocab_types import Added, Base, Token, TokenType
 
 BPE = 2
+PIECE = 1
+CONTROL_TYPE = bytes((0x18, TokenType.CONTROL))
+"""Of a piece; appended to one, it counts instead of the type that it had."""
 WITHOUT_DUMMY_PREFIX = bytes((0x1A, 2, 0x18, 0))
 """A `normalizer_spec {add_dummy_prefix: false}`: appended to a message, it is merged into it."""
 
@@ -48,7 +51,8 @@ def read_sentencepiece(
     if model.add_dummy_prefix and not prefix:
         raw += WITHOUT_DUMMY_PREFIX
     added = tuple(added)
-    asked = Reference(raw, added, path, legacy=legacy)
+    control = {token.id for token in added if token.special}
+    asked = Reference(_with_control(raw, control), added, path, legacy=legacy)
     return Base(
         model="llama",
         pre="default",
@@ -113,6 +117,29 @@ class Reference:
         return ids
 
 
+def _with_control(raw: bytes, ids: Collection[int]) -> bytes:
+    """The model with the pieces `ids` as control pieces, which no text becomes.
+
+    Gemma's turns are user-defined pieces of the model and special tokens of its tokenizer.
+    """
+    out, i = bytearray(), 0
+    for number, value in _fields(raw):
+        if number == PIECE:
+            value += CONTROL_TYPE if i in ids else b""
+            i += 1
+        if isinstance(value, bytes):
+            out += bytes([number << 3 | 2]) + _encoded(len(value)) + value
+    return bytes(out)
+
+
+def _encoded(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*out, number])
+
+
 def _cut(text: str, tokens: Mapping[str, int]) -> Iterator[str | int]:
     """A text as ids of tokens and what lies between them; of several in one place, the longest."""
     longest_first = sorted(filter(None, tokens), key=len, reverse=True)
@@ -143,7 +170,7 @@ def parse_model(raw: bytes, path: Path) -> Model:
     normalizer: dict[int, Any] = {}
     try:
         for number, value in _fields(raw):
-            if number == 1:
+            if number == PIECE:
                 pieces.append(_piece(value))
             elif number == 2:
                 trainer |= dict(_fields(value))

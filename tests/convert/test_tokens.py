@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from checkpoints import (
+    Pieces,
     added_token,
     byte_level,
     byte_level_json,
     llama_pieces,
     merges_of,
     metaspace_json,
+    sentencepiece_model,
     write_json,
     write_llama_checkpoint,
     write_tokenizer,
@@ -29,6 +31,7 @@ from komt_convert.metadata import text
 from komt_convert.tokens import as_prompt, compare_tokens
 from komt_convert.vocab import Vocabulary, read_vocabulary
 from komt_convert.vocab_pre import NAMES
+from komt_convert.vocab_types import TokenType
 from komt_convert.writer import encode_header
 
 
@@ -163,6 +166,38 @@ def test_tokens_that_users_added_are_found_in_texts(tmp_path: Path) -> None:
     assert 768 in vocabulary.encode("세종대왕은 왕이다")
     assert 769 not in vocabulary.encode("<|끝|>")
     assert vocabulary.special_tokens == {"<|endoftext|>": 767, "<|끝|>": 769}
+    assert compare(vocabulary, tmp_path) > 50_000
+
+
+def gemma_like(folder: Path) -> Vocabulary:
+    """Turns and runs of spaces and newlines as user-defined pieces, and no space in front."""
+    pieces = llama_pieces(full=True)
+    turns, runs = ("<start_of_turn>", "<end_of_turn>"), ["\t", "\n"]
+    runs += [space * n for space in "\n▁" for n in range(2, 32)]
+    kept = [i for i, piece in enumerate(pieces.texts) if len(piece) < 2 or piece.strip("▁")]
+    texts = tuple(pieces.texts[i] for i in kept)
+    new = (*turns, *runs)
+    model = Pieces(
+        (*texts, *new),
+        (*(pieces.scores[i] for i in kept), *(0.0 for _ in new)),
+        (*(pieces.types[i] for i in kept), *(TokenType.USER_DEFINED for _ in new)),
+    )
+    raw = sentencepiece_model(model, add_dummy_prefix=False)
+    (folder / "tokenizer.model").write_bytes(raw)
+    special = {
+        str(len(texts) + i): {"content": turn, "special": True} for i, turn in enumerate(turns)
+    }
+    write_json(folder / "tokenizer_config.json", {"added_tokens_decoder": special})
+    return read_vocabulary(folder, len(model.texts))
+
+
+def test_turns_of_gemma_are_control_tokens_though_the_model_has_them(tmp_path: Path) -> None:
+    vocabulary = gemma_like(tmp_path)
+    turn = vocabulary.special_tokens["<start_of_turn>"]
+    assert vocabulary.parse is not None
+    assert turn not in vocabulary.encode("<start_of_turn>user")
+    assert vocabulary.parse("<start_of_turn>user")[0] == turn
+    assert not vocabulary.space_prefix
     assert compare(vocabulary, tmp_path) > 50_000
 
 
