@@ -57,6 +57,8 @@ def _convert(options: argparse.Namespace, korean: bool) -> int:
         print(json.dumps(report.as_dict(), ensure_ascii=False))
     else:
         print(summary(report, korean=korean))
+        for warning in report.warnings:
+            print(warning[korean], file=sys.stderr)
     return 0
 
 

@@ -6,7 +6,7 @@ For `python -m komt_convert` and for whoever wraps it. rich is imported when a b
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
@@ -23,10 +23,12 @@ def speaks_korean(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 @contextmanager
-def progress_bar(stream: IO[str], *, korean: bool = False) -> Iterator[OnProgress | None]:
-    """A bar with rate and remaining time on `stream`; None when that is no terminal."""
-    if not stream.isatty():
-        yield None
+def progress_bar(
+    stream: IO[str], *, korean: bool = False, hidden: bool = False
+) -> Iterator[OnProgress]:
+    """A bar with rate and remaining time on `stream`; nothing is shown when that is no terminal."""
+    if hidden or not stream.isatty():
+        yield lambda progress: None
         return
     from rich import progress as rich_progress
     from rich.console import Console
@@ -34,7 +36,7 @@ def progress_bar(stream: IO[str], *, korean: bool = False) -> Iterator[OnProgres
     columns = (
         rich_progress.TextColumn("{task.description}"),
         rich_progress.BarColumn(),
-        rich_progress.DownloadColumn(),
+        rich_progress.DownloadColumn(binary_units=True),
         rich_progress.TransferSpeedColumn(),
         rich_progress.TimeRemainingColumn(),
     )
@@ -51,28 +53,45 @@ def progress_bar(stream: IO[str], *, korean: bool = False) -> Iterator[OnProgres
 
 
 def summary(report: Report, *, korean: bool = False) -> str:
-    """A few lines about a finished conversion."""
-    sizes = f"{_size(report.source_bytes)} → {_size(report.out_bytes)}"
-    bits, seconds = f"{report.bits_per_weight:.2f}", f"{report.seconds:,.1f}"
-    memory = _size(report.peak_memory_bytes)
-    if korean:
-        proof = (
-            f"토큰 {report.tokens_compared:,}개와 텐서 {report.n_tensors:,}개가 원본과 같습니다."
+    """A few lines about a finished conversion, without its warnings."""
+
+    def say(en: str, ko: str) -> str:
+        return ko if korean else en
+
+    return "\n".join([str(report.out), *(f"  {line}" for line in _facts(report, say))])
+
+
+def _facts(report: Report, say: Callable[[str, str], str]) -> Iterator[str]:
+    sizes = f"{size(report.source_bytes)} → {size(report.out_bytes)}"
+    bits, memory = f"{report.bits_per_weight:.2f}", size(report.peak_memory_bytes)
+    yield f"{report.file_type}, {sizes}, " + say(f"{bits} bits per weight", f"가중치당 {bits}비트")
+    yield say(
+        f"{report.seconds:.1f} s, peak memory {memory}",
+        f"{report.seconds:.1f}초, 최대 메모리 {memory}",
+    )
+    if report.kernels:
+        made_by = ", ".join(f"{type_} {maker}" for type_, maker in report.kernels.items())
+        yield say(f"kernels: {made_by}", f"커널: {made_by}")
+    if not report.verified:
+        yield say("not verified", "검증하지 않음")
+        return
+    yield say(
+        f"{report.tokens_compared:,} token ids equal the source tokenizer's",
+        f"토큰 {report.tokens_compared:,}개가 원본 토크나이저와 같음",
+    )
+    for error in report.errors:
+        relative = f"{error.relative:.2%}"
+        yield say(
+            f"{error.n_tensors} tensors of {error.type}: largest error {relative}",
+            f"{error.type} 텐서 {error.n_tensors}개: 가장 큰 오차 {relative}",
         )
-        lines = [
-            f"{report.out} ({report.file_type}, 가중치당 {bits}비트)",
-            f"{sizes}, {seconds}초, 최대 메모리 {memory}",
-            f"{proof} SHA-256 {report.sha256}" if report.verified else "검증하지 않았습니다.",
-        ]
-    else:
-        proof = f"{report.tokens_compared:,} token ids and {report.n_tensors:,} tensors agree."
-        lines = [
-            f"{report.out} ({report.file_type}, {bits} bits per weight)",
-            f"{sizes} in {seconds} s, peak memory {memory}",
-            f"{proof} SHA-256 {report.sha256}" if report.verified else "Not verified.",
-        ]
-    return "\n".join(lines + [warning[korean] for warning in report.warnings])
+    yield f"sha256 {report.sha256}"
 
 
-def _size(n_bytes: int) -> str:
-    return f"{n_bytes / 1e9:,.2f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:,.1f} MB"
+def size(n_bytes: float) -> str:
+    """A number of bytes for people, in powers of 1024."""
+    for unit in ("B", "KiB", "MiB"):
+        if n_bytes < 1024:
+            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1024
+    return f"{n_bytes:.2f} GiB"

@@ -23,6 +23,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Turn a checkpoint into a verified GGUF file.",
         "체크포인트를 검증된 GGUF 파일로 바꿉니다.",
     ),
+    "quantize": (
+        "Write a GGUF file in another type.",
+        "GGUF 파일을 다른 양자화 타입으로 만듭니다.",
+    ),
     "verify": (
         "Prove a model file again, or check that it is whole.",
         "모델 파일을 다시 증명하거나, 온전한지 확인합니다.",

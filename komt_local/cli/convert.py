@@ -2,20 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from komt_convert.file_types import FILE_TYPES
+
 from ..errors import UsageError
-from ..language import say
+from ..language import say, speaks_korean
 from . import options
 from .base import KomtCommand
 from .output import note, print_json, size
 
 if TYPE_CHECKING:
     from komt_convert import Report
+    from komt_convert.report import OnProgress
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def quantization(**default: Any) -> Callable[[F], F]:
+    """-q, with all types in its help; required without a default."""
+    return click.option(
+        "-q",
+        "--quantization",
+        metavar="TYPE",
+        required=not default,
+        show_default=bool(default),
+        help=", ".join(FILE_TYPES) + say(".", " 중 하나."),
+        **default,
+    )
+
+
+def weighing(command: F) -> F:
+    """What changes the types and the search: --tensor-type, --imatrix."""
+    for option in (
+        click.option(
+            "--imatrix",
+            metavar="FILE",
+            help=say(
+                "Importance matrix of llama-imatrix, which IQ1, IQ2, IQ3_XS, IQ3_XXS and Q2_K_S "
+                "need.",
+                "llama-imatrix로 만든 중요도 행렬. IQ1, IQ2, IQ3_XS, IQ3_XXS, Q2_K_S에 필요함.",
+            ),
+        ),
+        click.option(
+            "--tensor-type",
+            multiple=True,
+            metavar="PATTERN=TYPE",
+            help=say(
+                "Another type for tensors with PATTERN in their names, as attn_v=Q8_0 "
+                "(repeatable).",
+                "이름에 PATTERN이 든 텐서의 타입. 예: attn_v=Q8_0(반복 가능).",
+            ),
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 @click.command(
@@ -31,17 +77,8 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output", required=True, metavar="OUT", help=say("The GGUF file.", "만들 GGUF 파일.")
 )
-@click.option(
-    "-q",
-    "--quantization",
-    metavar="TYPE",
-    default="Q4_K_M",
-    show_default=True,
-    help=say(
-        "F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q4_0.",
-        "F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q4_0.",
-    ),
-)
+@quantization(default="Q4_K_M")
+@weighing
 @click.option(
     "--lora",
     multiple=True,
@@ -116,24 +153,21 @@ def command(source: str, output: str, **given: Any) -> None:
             adapters=adapters,
             base=given["base"],
             chat_template=jinja,
+            tensor_types=given["tensor_type"],
+            imatrix=given["imatrix"],
             verify=not given["no_verify"],
             allow_token_mismatch=given["allow_token_mismatch"],
             force=given["force"],
             threads=given["threads"],
             progress=progress,
         )
-    if given["json"]:
-        print_json(report.as_dict())
-    elif not given["quiet"]:
-        _summarize(report)
-        for en, ko in report.warnings:
-            note(en, ko)
-        if not report.has_chat_template:
-            names = ", ".join(PRESETS)
-            note(
-                f"The checkpoint carries no chat template; name one with --template ({names}).",
-                f"체크포인트에 대화 템플릿이 없습니다. --template으로 정하세요({names}).",
-            )
+    show(report, given)
+    if not (report.has_chat_template or given["json"] or given["quiet"]):
+        names = ", ".join(PRESETS)
+        note(
+            f"The checkpoint carries no chat template; name one with --template ({names}).",
+            f"체크포인트에 대화 템플릿이 없습니다. --template으로 정하세요({names}).",
+        )
 
 
 def _convert_adapter(source: str, output: str, given: Any) -> None:
@@ -167,75 +201,20 @@ def adapters_of(paths: Sequence[str], scales: Sequence[float]) -> list[tuple[str
     return list(zip(paths, scales or [1.0] * len(paths), strict=True))
 
 
-@contextmanager
-def progress_bar(*, hidden: bool) -> Iterator[Any]:
+def progress_bar(*, hidden: bool) -> AbstractContextManager[OnProgress]:
     """A bar on stderr with rate and remaining time, for `convert`'s progress callback."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from komt_convert import console
 
-    stages = {
-        "write": say("converting", "변환"),
-        "verify": say("verifying", "검증"),
-    }
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(
-        *columns, console=console, transient=True, disable=hidden or not console.is_terminal
-    ) as bar:
-        tasks: dict[str, Any] = {}
-
-        def report(step: Any) -> None:
-            if step.stage not in tasks:
-                tasks[step.stage] = bar.add_task(
-                    stages.get(step.stage, step.stage), total=step.total
-                )
-            bar.update(tasks[step.stage], completed=step.done)
-
-        yield report
+    return console.progress_bar(sys.stderr, korean=speaks_korean(), hidden=hidden)
 
 
-def _summarize(report: Report) -> None:
-    for line in _lines(report):
-        click.echo(line)
+def show(report: Report, given: Mapping[str, Any]) -> None:
+    """The report of a conversion, as JSON or in a few lines, and its warnings."""
+    from komt_convert import console
 
-
-def _lines(report: Report) -> Iterator[str]:
-    before, after = size(report.source_bytes), size(report.out_bytes)
-    bits = f"{report.bits_per_weight:.2f}"
-    memory = size(report.peak_memory_bytes)
-    yield str(report.out)
-    yield say(
-        f"  {report.file_type}, {before} → {after}, {bits} bits per weight",
-        f"  {report.file_type}, {before} → {after}, 가중치당 {bits}비트",
-    )
-    yield say(
-        f"  {report.seconds:.1f} s, peak memory {memory}",
-        f"  {report.seconds:.1f}초, 최대 메모리 {memory}",
-    )
-    if not report.verified:
-        yield say("  not verified", "  검증하지 않음")
-        return
-    yield say(
-        f"  {report.tokens_compared:,} token ids equal the source tokenizer's",
-        f"  토큰 {report.tokens_compared:,}개가 원본 토크나이저와 같음",
-    )
-    for error in report.errors:
-        relative = f"{error.relative:.2%}"
-        yield say(
-            f"  {error.n_tensors} tensors of {error.type}: largest error {relative}",
-            f"  {error.type} 텐서 {error.n_tensors}개: 가장 큰 오차 {relative}",
-        )
-    yield f"  sha256 {report.sha256}"
+    if given["json"]:
+        print_json(report.as_dict())
+    elif not given["quiet"]:
+        click.echo(console.summary(report, korean=speaks_korean()))
+        for en, ko in report.warnings:
+            note(en, ko)

@@ -31,6 +31,7 @@ def test_the_summary_says_what_was_proven(
         rf"{out}\n"
         r"  Q4_K_M, [\d.]+ MiB → [\d.]+ (KiB|MiB), \d\.\d\d bits per weight\n"
         r"  [\d.]+ s, peak memory [\d.]+ MiB\n"
+        r"  kernels: Q4_K ggml, Q6_K ggml\n"
         r"  [\d,]+ token ids equal the source tokenizer's\n"
         r"(  \d+ tensors of \w+: largest error [\d.]+%\n)+"
         r"  sha256 [0-9a-f]{64}\n$",

@@ -48,7 +48,7 @@ class Kernels:
 
     def makers(self, types: Iterable[TensorType]) -> dict[str, Maker]:
         """Who quantizes each of `types` that is quantized at all."""
-        names = (type_.name for type_ in types if type_.is_quantized)
+        names = sorted(type_.name for type_ in types if type_.is_quantized)
         return {name: "numba" if name in self.numba else "ggml" for name in names}
 
 
