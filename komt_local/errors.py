@@ -14,6 +14,8 @@
     ├── ContextOverflow         more tokens than the context holds
     ├── OutOfMemory             this machine does not hold what was asked for
     ├── EngineError             llama.cpp reported a failure while it ran
+    ├── AnswerError             an answer that is not of the form that was asked for
+    ├── SessionError            a dialogue that cannot be kept, or read back
     └── Closed                  the model was used after it was closed
 
 Every error carries its sentence in English and in Korean; `str()` gives the English one, and the
@@ -99,6 +101,14 @@ class OutOfMemory(KomtError):
 
 class EngineError(KomtError):
     """llama.cpp reported a failure while it ran."""
+
+
+class AnswerError(KomtError):
+    """The model's answer is not of the form that was asked for."""
+
+
+class SessionError(KomtError):
+    """A dialogue on the disk cannot be read or written."""
 
 
 class Closed(KomtError):

@@ -10,9 +10,10 @@ from typing import Literal, TypedDict
 
 Role = Literal["system", "user", "assistant"]
 
-FinishReason = Literal["stop", "length", "cancelled", "context"]
+FinishReason = Literal["stop", "length", "cancelled", "context", "loop"]
 """Why an answer ended: by itself (`stop`: an end token or a stop string), at `max_tokens`
-(`length`), by the caller (`cancelled`), or because the context was full (`context`)."""
+(`length`), by the caller (`cancelled`), because the context was full (`context`), or because it
+went round in circles (`loop`)."""
 
 
 class MessageDict(TypedDict):
@@ -35,8 +36,12 @@ class Sampling:
     """How the next token is chosen; the defaults are llama.cpp's own, but for the penalty.
 
     At `temperature` 0 the most likely token is taken and the rest but the penalty is without
-    effect. `top_k` 0, `top_p` 1, `min_p` 0 and `repeat_penalty` 1 switch a filter off.
-    `seed` None draws one at random.
+    effect. `top_k` 0, `top_p` 1, `min_p` 0 and `repeat_penalty` 1 switch a filter off, and so do
+    the other penalties at 0. `seed` None draws one at random.
+
+    The penalties look back on the last `repeat_last_n` tokens, DRY on all of them: going on with a
+    sequence that stood there before costs `dry_multiplier` * `dry_base` ** (its length -
+    `dry_allowed_length`) of a token's logit. `grammar` is GBNF text that the answer must follow.
     """
 
     temperature: float = 0.8
@@ -45,7 +50,42 @@ class Sampling:
     min_p: float = 0.05
     repeat_penalty: float = 1.0
     repeat_last_n: int = 64
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
     seed: int | None = None
+    grammar: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """How likely a sampled token was (natural logarithms), beside the likeliest and others asked.
+
+    Before sampling settings: a probability of the model, not of the draw.
+    """
+
+    token: int
+    log_likelihood: float
+    others: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token of an answer and how likely it was; `top` holds the likeliest in its place.
+
+    `piece` are its bytes, which need not be whole characters: `text` shows the rest as U+FFFD.
+    """
+
+    token: int
+    piece: bytes
+    logprob: float
+    top: tuple[TokenLogprob, ...] = ()
+
+    @property
+    def text(self) -> str:
+        return self.piece.decode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +137,17 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A piece of an answer as it comes: whole characters only; the last has a finish reason."""
+    """A piece of an answer as it comes: whole characters only; the last has a finish reason.
+
+    `tokens` are those that came since the event before, if they were asked for; at a stop, also
+    those of the stop itself.
+    """
 
     text: str
     usage: Usage = field(default_factory=Usage)
     finish_reason: FinishReason | None = None
     timings: Timings | None = None
+    tokens: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +158,4 @@ class Answer:
     finish_reason: FinishReason
     usage: Usage
     timings: Timings
+    tokens: tuple[TokenLogprob, ...] = ()

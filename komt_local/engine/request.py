@@ -10,7 +10,7 @@ from typing import Protocol
 
 from ..errors import KomtError
 from ..scheduler import Task
-from ..types import FinishReason, Sampling, Timings, TokenScore
+from ..types import FinishReason, Likelihood, Sampling, Timings, TokenScore
 from .guesses import Lookup
 
 _WAKE_SECONDS = 0.5  # on Windows only a wait that times out lets Ctrl-C through
@@ -39,6 +39,9 @@ class Request:
     `outcome` is there when the iteration is over. Iterating raises EngineError if the engine
     fails; from one thread only. With `targets` nothing is generated: `scores` says how likely
     each of these was, the last of them after all tokens of the task.
+
+    With `n_likeliest` not None, `likelihoods` has an entry for each token before the iteration
+    gives it (and one for the end token): itself, so many of the likeliest, and those `watched`.
     """
 
     def __init__(
@@ -49,10 +52,14 @@ class Request:
         ends: frozenset[int],
         on_cancel: Callable[[Request], None],
         targets: Sequence[int] = (),
+        n_likeliest: int | None = None,
+        watched: Sequence[int] = (),
     ) -> None:
         self.task, self.sampling, self.max_tokens, self.ends = task, sampling, max_tokens, ends
         self.outcome: Outcome | None = None
         self.targets, self.scores = targets, list[TokenScore]()
+        self.n_likeliest, self.watched = n_likeliest, watched
+        self.likelihoods: list[Likelihood] = []
         self.sampler: Chooser | None = None
         self.lookup: Lookup | None = None
         self.n_generated = 0

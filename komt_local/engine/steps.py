@@ -10,8 +10,9 @@ from array import array
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol
 
+from ..errors import KomtError
 from ..scheduler import Chunk, Placement, Scheduler, Task
-from ..types import FinishReason, Sampling, TokenScore
+from ..types import FinishReason, Likelihood, Sampling, TokenScore
 from .guesses import Lookup, Pace
 from .request import Chooser, Outcome, Request
 
@@ -36,6 +37,7 @@ class Backend(Protocol):
     def decode(self, spans: Any) -> int: ...
     def sample(self, sampler: Any, row: int) -> int: ...
     def score(self, row: int, token: int) -> TokenScore: ...
+    def likelihood(self, row: int, token: int, n_likeliest: int, watched: Any) -> Likelihood: ...
     def set_adapters(self, adapters: Any) -> None: ...
     def keep(self, sequence: int, n_tokens: int) -> bool: ...
     def copy(self, source: int, target: int) -> None: ...
@@ -87,10 +89,14 @@ class Steps:
         """End a request; harmless if it is over."""
         task = request.task
         if self._requests.pop(task, None) is None:
-            return
+        if self._remove(task):
+            counts = (task.n_prompt, task.n_cached, request.n_generated)
+            request.end(Outcome(reason, *counts, request.timings()))
+
+    def _remove(self, task: Task) -> bool:
+            return False
         self.scheduler.remove(task)
-        counts = (task.n_prompt, task.n_cached, request.n_generated)
-        request.end(Outcome(reason, *counts, request.timings()))
+        return True
 
     def step(self) -> None:
         """Every request that has a slot gets on."""
@@ -173,9 +179,14 @@ class Steps:
         """What the logits of a chunk, the first of them at `row`, say to its request."""
         if request.targets:
             self._score(request, chunk, row)
-        else:
+            return
+        try:
             self._answer(request, row)
 
+        except KomtError as error:  # a grammar that has no way on: the others go on
+            self._withdraw(request)
+            self._remove(request.task)
+            request.end(error)
     def _score(self, request: Request, chunk: Chunk, row: int) -> None:
         first = len(request.scores)
         targets = request.targets[first : first + chunk.n_outputs]
@@ -244,6 +255,9 @@ class Steps:
             request.lookup = Lookup(request.task.tokens) if self._draft else None
         token = self._backend.sample(request.sampler, row)
         request.first_token = request.first_token or time.perf_counter()
+        if request.n_likeliest is not None:
+            shown = (request.n_likeliest, request.watched)
+            request.likelihoods.append(self._backend.likelihood(row, token, *shown))
         request.n_generated += 1
         return token
 

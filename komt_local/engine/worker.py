@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import Closed, ContextOverflow, EngineError, KomtError, UsageError
@@ -58,15 +59,27 @@ class Engine:
         stop_tokens: frozenset[int] = frozenset(),
         adapters: Hashable = (),
     ) -> Request:
+        n_likeliest: int | None = None,
+        watched: Sequence[int] = (),
         """Queue a request; `max_tokens` None means as many as the context holds.
 
-        `adapters` are for the backend; who needs others waits until all before have ended.
+        `n_likeliest` and `watched` ask for the request's `likelihoods`. `adapters` are for the
+        backend; who needs others waits until all before have ended.
         Raises ContextOverflow for a prompt that does not fit, UsageError for an empty one, Closed,
         and EngineError when the worker has failed.
         """
         task = Task.of(self._fitting(tokens), adapters=adapters)
         sampling = sampling or Sampling()
-        return self._submit(Request(task, sampling, max_tokens, stop_tokens, self._cancel))
+        request = Request(
+            task,
+            sampling,
+            max_tokens,
+            stop_tokens,
+            self._cancel,
+            n_likeliest=n_likeliest,
+            watched=watched,
+        )
+        return self._submit(request)
 
     def score(self, tokens: Sequence[int], n_given: int, *, adapters: Hashable = ()) -> Request:
         """Queue a request whose `scores` say how likely the tokens are after the first `n_given`.

@@ -3,6 +3,7 @@
     load(path) -> NativeModel     weights and vocabulary: facts, tokenize, piece
     Context(model, ...)           memory for sequences: decode, sample, logits, keep, copy
     Sampler(model, sampling)      how the next token is chosen, a chain in C
+    check_grammar(model, text)    GBNF, before a sampler has it
     load_adapter(model, path)     LoRA, for `Context.set_adapters`
 
 These are thin wrappers of the low-level API with llama.cpp's failures turned into `errors`, its
@@ -28,3 +29,4 @@ __all__ = [
     "load",
     "load_adapter",
 ]
+    "check_grammar",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EngineError
-from ..types import TokenScore
+from ..types import Likelihood, TokenScore
 from .adapters import Adapter
 from .library import complaint, ggml_function, logging, native
 from .loaded import NativeModel
@@ -106,15 +106,34 @@ class Context:
         return np.ctypeslib.as_array(pointer, (self._n_vocab,)).copy()
 
     def sample(self, sampler: Sampler, row: int) -> int:
-        """Choose the token that follows token `row` of the last batch."""
+        """Choose the token that follows token `row` of the last batch.
+
+        Raises EngineError where a grammar allows none.
+        """
+        if sampler.grammar is not None:
+            return sampler.grammar.choose(sampler.chain, self.logits(row))
         return int(self._library.llama_sampler_sample(sampler.chain, self._context, row))
 
     def score(self, row: int, token: int) -> TokenScore:
         """How likely `token` was to follow token `row` of the last batch, which must have asked."""
+        found = self._log_likelihoods(row)
+        return TokenScore(token, float(found[token]), bool(found[token] == found.max()))
+
+    def likelihood(
+        self, row: int, token: int, n_likeliest: int, watched: Sequence[int] = ()
+    ) -> Likelihood:
+        """The same, beside the likeliest tokens in that place and those that are watched."""
+        found = self._log_likelihoods(row)
+        best: list[int] = np.argpartition(-found, n_likeliest)[:n_likeliest].tolist()
+        in_order = sorted(best, key=lambda other: (-found[other], other))
+        others = tuple((other, float(found[other])) for other in (*in_order, *watched))
+        return Likelihood(token, float(found[token]), others)
+
+    def _log_likelihoods(self, row: int) -> NDArray[np.float64]:
         logits = self.logits(row).astype(np.float64)
-        best = float(logits.max())
-        total = best + float(np.log(np.exp(logits - best).sum()))
-        return TokenScore(token, float(logits[token]) - total, bool(logits[token] == best))
+        logits -= logits.max()
+        logits -= np.log(np.exp(logits).sum())
+        return logits
 
     def set_adapters(self, adapters: Sequence[tuple[Adapter, float]]) -> None:
         """From now on every sequence is evaluated with these adapters, at these scales."""

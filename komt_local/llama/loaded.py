@@ -102,6 +102,12 @@ class NativeModel:
                 raise Closed
             yield self._pointer
 
+    @contextmanager
+    def open_vocabulary(self) -> Iterator[Any]:
+        """The vocabulary in C, as `open` gives the model."""
+        with self.open():
+            yield self._vocab
+
     def close(self) -> None:
         """Free the weights; every context of this model must be closed before."""
         with self._lock:

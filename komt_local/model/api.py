@@ -19,7 +19,13 @@ from ..scheduler import common_prefix
 from ..types import Answer, Score
 from .adapters import Adapters, AdapterSource
 from .answers import Ask, fold
-from .asked import Messages, read_logprobs, read_max_tokens, read_sampling, read_stops
+from .asked import (
+    Messages,
+    read_max_tokens,
+    read_sampling,
+    read_stops,
+    split_options,
+)
 from .conversation import Conversation
 from .defaults import default_sampling
 from .loading import Note, start
@@ -226,7 +232,7 @@ class Model(Reader):
         fields, others = split_options(options)
         sampling = read_sampling(fields)
         if sampling.grammar is not None:
-            self._native.check_grammar(sampling.grammar)
+            check_grammar(self._native, sampling.grammar)
         return Ask(
             tokens,
             sampling,
@@ -252,6 +258,8 @@ class Model(Reader):
         if len(tokens) <= n_given:
             return Score(())
         request = self._engine.score(tokens, n_given, adapters=self._adapters.current)
+        from ..llama import check_grammar
+
         for _ in request:
             pass
         return Score(tuple(request.scores))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from ..errors import UsageError
 from ..prompts import Template
-from .answers import read_sampling
+from .asked import read_sampling
 
 _FILE_KEYS: Mapping[str, tuple[str, Callable[[str], float]]] = {
     "temperature": ("general.sampling.temp", float),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import prompts
-from .answers import Messages, read_messages
+from .asked import Messages, read_messages
 
 if TYPE_CHECKING:
     from ..llama import NativeModel

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Self
 
 from ..types import Event
-from .answers import Ask, events
+from .answers import Ask, Piece, events
 
 if TYPE_CHECKING:
     from ..engine import Engine, Request
@@ -18,9 +18,7 @@ class Stream(Iterator[Event]):
     Closing it, or letting go of it, cancels as well. It keeps `model` alive.
     """
 
-    def __init__(
-        self, model: object, engine: Engine, ask: Ask, piece: Callable[[int], bytes]
-    ) -> None:
+    def __init__(self, model: object, engine: Engine, ask: Ask, piece: Piece) -> None:
         self._model = model
         self._handle = _Handle()
         self._events = events(engine, ask, piece, self._handle.take)
