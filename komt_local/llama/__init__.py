@@ -15,18 +15,21 @@ from __future__ import annotations
 
 from .adapters import Adapter, load_adapter
 from .context import ABORTED, NO_SLOT, Context, Span
+from .grammar import check_grammar
+from .library import PINNED_VERSION
 from .loaded import NativeModel, load
 from .sampler import Sampler
 
 __all__ = [
     "ABORTED",
     "NO_SLOT",
+    "PINNED_VERSION",
     "Adapter",
     "Context",
     "NativeModel",
     "Sampler",
     "Span",
+    "check_grammar",
     "load",
     "load_adapter",
 ]
-    "check_grammar",
