@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from komt_convert.proof import FileProof, verify_file
     from komt_convert.report import Progress, Report
     from komt_convert.requantize import quantize
+    from komt_convert.sizes import Survey, survey
 
 __all__ = [
     "ConvertError",
@@ -26,10 +27,12 @@ __all__ = [
     "Header",
     "Progress",
     "Report",
+    "Survey",
     "convert",
     "convert_adapter",
     "quantize",
     "read_header",
+    "survey",
     "verify_file",
 ]
 
@@ -39,10 +42,12 @@ _HOMES = {
     "Header": "gguf_file",
     "Progress": "report",
     "Report": "report",
+    "Survey": "sizes",
     "convert": "pipeline",
     "convert_adapter": "lora_gguf",
     "quantize": "requantize",
     "read_header": "gguf_file",
+    "survey": "sizes",
     "verify_file": "proof",
 }
 

@@ -47,6 +47,8 @@ def _convert(options: argparse.Namespace, korean: bool) -> int:
             adapters=options.lora,
             base=options.base,
             chat_template=_template(options.template_file),
+            tensor_types=options.tensor_type,
+            imatrix=options.imatrix,
             verify=not options.no_verify,
             allow_token_mismatch=options.allow_token_mismatch,
             force=options.force,
@@ -103,6 +105,18 @@ def parser(korean: bool) -> argparse.ArgumentParser:
         metavar="FILE",
         type=Path,
         help=say("Jinja chat template for the file", "파일에 넣을 Jinja 대화 템플릿"),
+    )
+    add(
+        "--tensor-type",
+        metavar="PATTERN=TYPE",
+        action="append",
+        default=[],
+        help=say("type of tensors with PATTERN in their names", "이름에 PATTERN이 든 텐서의 타입"),
+    )
+    add(
+        "--imatrix",
+        metavar="FILE",
+        help=say("importance matrix of llama-imatrix", "llama-imatrix로 만든 중요도 행렬"),
     )
     add("--no-verify", action="store_true", help=say("skip the proof", "검증을 건너뜀"))
     add(

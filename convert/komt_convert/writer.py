@@ -102,7 +102,7 @@ def plan(
     for name, type_ in types.items():
         placed = Placed(by_name[name], type_, end, importance.get(name))
         relative.append(placed)
-        end = _padded(end + placed.n_bytes)
+        end = padded(end + placed.n_bytes)
     header = encode_header(metadata, relative)
     places = tuple(replace(placed, offset=len(header) + placed.offset) for placed in relative)
     return Plan(metadata, header, places, len(header) + end)
@@ -204,7 +204,7 @@ def encode_header(metadata: Metadata, tensors: Iterable[Placed]) -> bytes:
     parts += (_string(key) + _encode(key, value) for key, value in metadata.items())
     parts += (_tensor_info(placed) for placed in tensors)
     header = b"".join(parts)
-    return header.ljust(_padded(len(header)), b"\0")
+    return header.ljust(padded(len(header)), b"\0")
 
 
 def _tensor_info(placed: Placed) -> bytes:
@@ -247,5 +247,5 @@ def _string(text: str | bytes) -> bytes:
     return struct.pack("<Q", len(raw)) + raw
 
 
-def _padded(size: int) -> int:
+def padded(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT

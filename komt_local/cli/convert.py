@@ -12,6 +12,7 @@ import click
 from komt_convert.file_types import FILE_TYPES
 
 from ..errors import UsageError
+from ..hardware import DEFAULT_CONTEXT
 from ..language import say, speaks_korean
 from . import options
 from .base import KomtCommand
@@ -74,9 +75,7 @@ def weighing(command: F) -> F:
     ),
 )
 @click.argument("source")
-@click.option(
-    "-o", "--output", required=True, metavar="OUT", help=say("The GGUF file.", "만들 GGUF 파일.")
-)
+@click.option("-o", "--output", metavar="OUT", help=say("The GGUF file.", "만들 GGUF 파일."))
 @quantization(default="Q4_K_M")
 @weighing
 @click.option(
@@ -116,6 +115,25 @@ def weighing(command: F) -> F:
 )
 @options.template()
 @click.option(
+    "--dry-run",
+    is_flag=True,
+    help=say(
+        "Write nothing; show what the model takes in every type, on disk and in memory.",
+        "아무것도 쓰지 않고, 타입마다 파일 크기와 필요한 메모리를 보여 줍니다.",
+    ),
+)
+@click.option(
+    "-c",
+    "--ctx-size",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help=say(
+        f"The context that --dry-run counts with (default: the model's, at most "
+        f"{DEFAULT_CONTEXT:,}).",
+        f"--dry-run이 계산에 쓰는 컨텍스트 크기(기본: 모델의 값, 최대 {DEFAULT_CONTEXT:,}).",
+    ),
+)
+@click.option(
     "--no-verify",
     is_flag=True,
     help=say("Skip the proof of the weights.", "가중치 증명을 건너뜁니다."),
@@ -134,11 +152,19 @@ def weighing(command: F) -> F:
 @options.threads()
 @options.json_output()
 @options.quiet()
-def command(source: str, output: str, **given: Any) -> None:
+def command(source: str, output: str | None, **given: Any) -> None:
     from komt_convert import convert
 
     from ..prompts import PRESETS, choose
 
+    if given["dry_run"]:
+        _show_sizes(source, given)
+        return
+    if output is None:
+        raise UsageError(
+            "Say with -o which file to make, or ask for sizes only with --dry-run.",
+            "만들 파일을 -o로 정하거나, 크기만 보려면 --dry-run을 쓰세요.",
+        )
     if given["as_adapter"]:
         _convert_adapter(source, output, given)
         return
@@ -168,6 +194,16 @@ def command(source: str, output: str, **given: Any) -> None:
             f"The checkpoint carries no chat template; name one with --template ({names}).",
             f"체크포인트에 대화 템플릿이 없습니다. --template으로 정하세요({names}).",
         )
+
+
+def _show_sizes(source: str, given: Any) -> None:
+    from komt_convert import survey
+
+    from .sizes import show_sizes
+
+    adapters = adapters_of(given["lora"], given["lora_scale"])
+    found = survey(source, adapters=adapters, base=given["base"], tensor_types=given["tensor_type"])
+    show_sizes(found, given)
 
 
 def _convert_adapter(source: str, output: str, given: Any) -> None:

@@ -82,6 +82,8 @@ def test_as_json(checkpoint: Path, tmp_path: Path) -> None:
         (["-q", "Q5"], 1, "There is no quantization type 'Q5'; choose one of F32"),
         (["--template-file", "absent.jinja"], 1, "absent.jinja is not a readable text file"),
         (["--lora", "absent"], 1, "absent"),
+        (["--tensor-type", "attn_v"], 1, "'attn_v' is no PATTERN=TYPE"),
+        (["--imatrix", "absent.gguf"], 1, "absent.gguf"),
         (["--lora-scale", "2"], 2, "comes after the --lora"),
         (["--threads", "0"], 2, "argument -t/--threads"),
         (["--threads", "many"], 2, "argument -t/--threads"),
