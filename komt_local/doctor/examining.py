@@ -14,8 +14,8 @@ from .machine import Folder, Machine
 
 _LITTLE_MEMORY = 2 << 30
 _LITTLE_DISK = 10 << 30
-# What holds a model in Q4_K_M with a context of 4,096 tokens, and the rest of a system.
-_SIZES = ((9 << 30, "13B"), (6 << 30, "7B"), (3 << 30, "3B"), (0, "1B"))
+# Memory that a model in Q4_K_M takes with a context of 8,192 tokens, as `list --all` has it.
+_SIZES = ((12 << 30, "13B"), (7 << 30, "7B"), (4 << 30, "3B"), (0, "1B"))
 
 
 def examine(machine: Machine) -> list[Check]:

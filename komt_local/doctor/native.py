@@ -128,4 +128,7 @@ def _failed(machine: Machine) -> Check:
     found = Text(f"llama.cpp does not run: {error}", f"llama.cpp가 실행되지 않습니다: {error}")
     if major := gpu.missing_runtime(machine):
         return Check("llama.cpp", "fail", found, gpu.install_runtime(machine, major), "cuda")
+    if machine.probe.devices:  # llama.cpp is up; what failed after that is komt-local's own
+        again = same(f"{machine.install} --force-reinstall --no-deps komt-local")
+        return Check("llama.cpp", "fail", found, again)
     return Check("llama.cpp", "fail", found, _rebuild(machine), "build")

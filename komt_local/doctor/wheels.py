@@ -86,9 +86,29 @@ def _has_runtime(build: Build, majors: Collection[int]) -> bool:
     return not majors or build.cuda[0] in majors
 
 
-def pip_options() -> list[str]:
-    """What to add to `pip install` on this machine; nothing where no wheel is known."""
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What llama-cpp-python is installed from: an index of wheels, and where that has none, this.
+
+    `cmake_args` are what CMAKE_ARGS has to be for a build from source; `for_gpu` tells whether the
+    wheel would use the GPU.
+    """
+
+    index: str
+    cmake_args: str
+    for_gpu: bool
+
+
+def advice(nvidia: Nvidia, system: str, arch: str) -> Advice:
+    """For a machine: CUDA where there is a GPU, else the processor alone."""
+    build = choose(nvidia, system, arch)
+    cmake = "-DGGML_CUDA=on -DCMAKE_CUDA_ARCHITECTURES=native" if nvidia.gpus else ""
+    index = table().address(build) if build else f"{table().index}/cpu"
+    return Advice(index, cmake, build is not None)
+
+
+def here() -> Advice:
+    """For this machine."""
     from .nvidia import look
 
-    build = choose(look(), platform.system(), platform.machine())
-    return ["--extra-index-url", table().address(build)] if build else []
+    return advice(look(), platform.system(), platform.machine())

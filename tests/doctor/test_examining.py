@@ -21,7 +21,7 @@ from machines import (
     with_cuda_build,
 )
 
-from komt_local.doctor import Check, Machine, examine, worst
+from komt_local.doctor import Check, Machine, examine, wheels, worst
 from komt_local.doctor.machine import Build, Cpu, Folder, Models, Nvidia, Probe
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -72,6 +72,12 @@ SICK: dict[str, tuple[Machine, str, str, str]] = {
         "llama.cpp",
         "fail",
         r"SIGABRT \(ggml.c:1: oops\)",
+    ),
+    "broken model": (
+        replace(LAPTOP, probe=Probe("failed", (CPU,), error="demo.gguf is cut off.")),
+        "llama.cpp",
+        "fail",
+        "demo.gguf is cut off",
     ),
     "no runtime": (
         with_cuda_build(
@@ -178,6 +184,16 @@ def test_without_a_wheel_the_build_from_source_is_named() -> None:
     windows = replace(old, system="Windows", arch="AMD64")
     assert remedy(windows, "gpu").startswith('$env:CMAKE_ARGS="-DGGML_CUDA=on"; ')
     assert "--no-binary llama-cpp-python" in remedy(old, "gpu")
+
+
+def test_advice_for_an_installation_that_has_not_begun() -> None:
+    t4 = wheels.advice(COLAB_T4.nvidia, "Linux", "x86_64")
+    assert (t4.index.rsplit("/", 1)[-1], t4.for_gpu) == ("cu124", True)
+    assert "GGML_CUDA=on" in t4.cmake_args
+    none = wheels.advice(Nvidia(), "Linux", "x86_64")
+    assert (none.index.rsplit("/", 1)[-1], none.cmake_args, none.for_gpu) == ("cpu", "", False)
+    arm = wheels.advice(COLAB_T4.nvidia, "Linux", "aarch64")
+    assert not arm.for_gpu and arm.cmake_args
 
 
 def test_remedies_use_what_installs_here() -> None:
