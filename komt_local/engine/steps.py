@@ -88,12 +88,12 @@ class Steps:
     def finish(self, request: Request, reason: FinishReason) -> None:
         """End a request; harmless if it is over."""
         task = request.task
-        if self._requests.pop(task, None) is None:
         if self._remove(task):
             counts = (task.n_prompt, task.n_cached, request.n_generated)
             request.end(Outcome(reason, *counts, request.timings()))
 
     def _remove(self, task: Task) -> bool:
+        if self._requests.pop(task, None) is None:
             return False
         self.scheduler.remove(task)
         return True
@@ -182,11 +182,11 @@ class Steps:
             return
         try:
             self._answer(request, row)
-
         except KomtError as error:  # a grammar that has no way on: the others go on
             self._withdraw(request)
             self._remove(request.task)
             request.end(error)
+
     def _score(self, request: Request, chunk: Chunk, row: int) -> None:
         first = len(request.scores)
         targets = request.targets[first : first + chunk.n_outputs]
@@ -254,10 +254,10 @@ class Steps:
             request.sampler = self._make_sampler(request.sampling, request.task.tokens)
             request.lookup = Lookup(request.task.tokens) if self._draft else None
         token = self._backend.sample(request.sampler, row)
-        request.first_token = request.first_token or time.perf_counter()
         if request.n_likeliest is not None:
             shown = (request.n_likeliest, request.watched)
             request.likelihoods.append(self._backend.likelihood(row, token, *shown))
+        request.first_token = request.first_token or time.perf_counter()
         request.n_generated += 1
         return token
 

@@ -58,9 +58,9 @@ class Engine:
         max_tokens: int | None = None,
         stop_tokens: frozenset[int] = frozenset(),
         adapters: Hashable = (),
-    ) -> Request:
         n_likeliest: int | None = None,
         watched: Sequence[int] = (),
+    ) -> Request:
         """Queue a request; `max_tokens` None means as many as the context holds.
 
         `n_likeliest` and `watched` ask for the request's `likelihoods`. `adapters` are for the

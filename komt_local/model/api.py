@@ -229,6 +229,8 @@ class Model(Reader):
         max_tokens: int | None,
         options: Mapping[str, Any],
     ) -> Ask:
+        from ..llama import check_grammar
+
         fields, others = split_options(options)
         sampling = read_sampling(fields)
         if sampling.grammar is not None:
@@ -258,8 +260,6 @@ class Model(Reader):
         if len(tokens) <= n_given:
             return Score(())
         request = self._engine.score(tokens, n_given, adapters=self._adapters.current)
-        from ..llama import check_grammar
-
         for _ in request:
             pass
         return Score(tuple(request.scores))
