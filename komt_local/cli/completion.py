@@ -15,6 +15,26 @@ from .base import KomtCommand
 _SHELLS = ("bash", "zsh", "fish")
 _PROGRAM, _VARIABLE = "komt-local", "_KOMT_LOCAL_COMPLETE"
 
+_BASH = """\
+%(complete_func)s() {
+    local line=${COMP_LINE:0:COMP_POINT} words answer type value kept=
+    read -ra words <<< "$line"
+    [[ $line == *[[:space:]] ]] && words+=("")
+    answer=$(COMP_WORDS=$line COMP_CWORD=$((${#words[@]} - 1)) %(complete_var)s=bash_complete "$1")
+    # bash replaces only what comes after the last ':'.
+    [[ $COMP_WORDBREAKS == *:* && ${words[-1]} == *:* ]] && kept=${words[-1]%%:*}:
+    COMPREPLY=()
+    while IFS=, read -r type value; do
+        case $type in
+            plain) COMPREPLY+=("${value#"$kept"}") ;;
+            file) compopt -o default ;;
+            dir) compopt -o dirnames ;;
+        esac
+    done <<< "$answer"
+}
+complete -o nosort -F %(complete_func)s %(prog_name)s
+"""
+
 
 @click.command(
     cls=KomtCommand,
@@ -35,4 +55,6 @@ def command(shell: str) -> None:
 
     kind = get_completion_class(shell)
     assert kind is not None
-    click.echo(kind(click.Command(_PROGRAM), {}, _PROGRAM, _VARIABLE).source())
+    completion = kind(click.Command(_PROGRAM), {}, _PROGRAM, _VARIABLE)
+    script = _BASH % completion.source_vars() if shell == "bash" else completion.source()
+    click.echo(script)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from komt_local.cli import COMMANDS, run
-from komt_local.library import names
+from komt_local.library import names, records
 from komt_local.prompts import PRESETS
 
 # What completing a model's name may take time for: none of what runs models.
@@ -102,23 +102,61 @@ def test_each_shell_has_its_script(shell: str, capsys: pytest.CaptureFixture[str
         assert checked.returncode == 0
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-def test_bash_completes_with_the_script(tmp_path: Path) -> None:
+BASH = """
+eval "$(komt-local completion bash)"
+COMP_LINE=${LINE:-komt-local doct}; COMP_POINT=${#COMP_LINE}
+$(complete -p komt-local | sed 's/.* -F \\([^ ]*\\) .*/\\1/') komt-local
+echo "${COMPREPLY[@]}"
+"""
+# What zsh's line editor would do with the names is replaced by printing them.
+ZSH = """
+compdef() { : }
+_describe() { print -l -- ${${(P)3[@]}%%:*} }
+eval "$(komt-local completion zsh)"
+words=(komt-local doct) CURRENT=2
+_komt_local_completion
+"""
+FISH = """
+komt-local completion fish | source
+complete -C 'komt-local doct' | cut -f1
+"""
+
+
+@pytest.fixture
+def in_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "komt-local"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m komt_local "$@"\n')
     program.chmod(0o755)
-    script = (
-        'eval "$(komt-local completion bash)"\n'
-        "COMP_WORDS=(komt-local doct); COMP_CWORD=1\n"
-        "$(complete -p komt-local | sed 's/.* -F \\([^ ]*\\) .*/\\1/') komt-local\n"
-        'echo "${COMPREPLY[@]}"\n'
-    )
-    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "--norc", "-c", script],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PATH": path},
-        check=False,
-    )
-    assert done.stdout == "doctor\n", done.stderr
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+
+
+def shell(*command: str) -> str:
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"needs {command[0]}")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("bash", "--norc", "-c", BASH), ("zsh", "-f", "-c", ZSH), ("fish", "-N", "-c", FISH)],
+    ids=["bash", "zsh", "fish"],
+)
+def test_the_shell_completes_with_its_script(in_path: None, command: tuple[str, ...]) -> None:
+    assert shell(*command) == "doctor"
+
+
+@pytest.mark.parametrize(
+    ("line", "offer"),
+    [("chat mi", "mine:Q4_K_M mine:Q8_0"), ("chat mine:", "Q4_K_M Q8_0"), ("rm mine:Q8", "Q8_0")],
+)
+def test_bash_completes_beyond_a_colon(
+    in_path: None, line: str, offer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KOMT_LOCAL_HOME", str(tmp_path / "home"))
+    for type_ in ("Q4_K_M", "Q8_0"):
+        path = f"/models/{type_}.gguf"
+        records.remember(records.Record(path, "mine", "converted", 1, 1, type=type_))
+    monkeypatch.setenv("LINE", f"komt-local {line}")
+    assert shell("bash", "--norc", "-c", BASH) == offer
