@@ -52,6 +52,7 @@ def _convert(options: argparse.Namespace, korean: bool) -> int:
             verify=not options.no_verify,
             allow_token_mismatch=options.allow_token_mismatch,
             force=options.force,
+            save_report=True,
             threads=options.threads,
             progress=progress,
         )

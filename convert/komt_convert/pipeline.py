@@ -14,6 +14,8 @@ from time import perf_counter
 
 from komt_convert import kernels
 from komt_convert.corpus import corpus, mixed
+from komt_convert.decisions import decisions
+from komt_convert.digests import source_files
 from komt_convert.errors import SourceError, TokenizerMismatch
 from komt_convert.ggml import Tokenizer
 from komt_convert.gguf_file import parse_header
@@ -43,6 +45,7 @@ def convert(
     verify: bool = True,
     allow_token_mismatch: bool = False,
     force: bool = False,
+    save_report: bool = False,
     threads: int | None = None,
     progress: OnProgress | None = None,
 ) -> Report:
@@ -56,9 +59,9 @@ def convert(
     that type, the first one counts. `imatrix` is a file of llama-imatrix, which some types need.
     `verify` compares samples of every tensor, and the token ids of a corpus, with the source; a
     file that fails never appears under its name. `allow_token_mismatch` goes on where an id
-    differs, and says so in the report's warnings. `force` replaces an existing `out`. `threads`
-    defaults to the processors that this process may use. `progress` is called in the calling
-    thread.
+    differs, and says so in the report's warnings. `force` replaces an existing `out`.
+    `save_report` writes the report beside it. `threads` defaults to the processors that this
+    process may use. `progress` is called in the calling thread.
 
     Raises ConvertError: SourceError, OutputError, QuantizationError or VerificationError.
     """
@@ -84,7 +87,7 @@ def convert(
         if verify:
             proof = verify_tensors(output.path, layout, threads=n_threads, on_progress=progress)
         output.commit()
-    return Report(
+    report = Report(
         out=target,
         file_type=(model.kept or wanted.file_type).name,
         architecture=layout.metadata["general.architecture"].data,
@@ -102,7 +105,16 @@ def convert(
         errors=proof.errors,
         sha256=proof.sha256,
         warnings=(*model.vocabulary.warnings, *_sentences(differing)),
+        texts_compared=sum(1 for _ in corpus()) if n_tokens else 0,
+        worst=proof.worst,
+        decisions=decisions(
+            layout.metadata, model.path, wanted, template_given=chat_template is not None
+        ),
+        source_files=source_files(model.path),
     )
+    if save_report:
+        report.save()
+    return report
 
 
 def plan_file(source: Source, wanted: Wanted, chat_template: str | None = None) -> Plan:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from komt_convert.output import replacing
 
 Stage = Literal["write", "verify"]
 
@@ -38,6 +41,34 @@ class TensorErrors:
 
 
 @dataclass(frozen=True, slots=True)
+class TensorError:
+    """How far one tensor is from its source; `relative` as in `TensorErrors`."""
+
+    name: str
+    type: str
+    relative: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided, how, and why, in English and Korean."""
+
+    what: str
+    value: str
+    en: str
+    ko: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file that was read; `sha256` is None where knowing it would have cost a reading."""
+
+    name: str
+    size: int
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A finished conversion.
 
@@ -46,6 +77,7 @@ class Report:
     has had in memory at once, whatever it did before. `kernels` says of each quantized type whose
     code made its bytes, which are the same either way. Without verification, `tokens_compared` is
     0 and `errors` and `sha256` are empty. `warnings` are sentences, each in English and Korean.
+    `worst` are the tensors that are farthest from their source.
     """
 
     out: Path
@@ -65,10 +97,23 @@ class Report:
     errors: tuple[TensorErrors, ...]
     sha256: str
     warnings: tuple[tuple[str, str], ...]
+    texts_compared: int = 0
+    worst: tuple[TensorError, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    source_files: tuple[SourceFile, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON can say it."""
         return asdict(self) | {"out": str(self.out)}
+
+    def save(self) -> Path:
+        """Write it beside the file, as OUT.report.json; the path. Raises OutputError."""
+        path = self.out.with_name(self.out.name + ".report.json")
+        text = json.dumps(self.as_dict(), ensure_ascii=False, indent=2) + "\n"
+        with replacing(path, force=True) as output:
+            output.write_at(0, text.encode())
+            output.commit()
+        return path
 
 
 def peak_memory_bytes() -> int:

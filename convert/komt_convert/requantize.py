@@ -13,6 +13,8 @@ from time import perf_counter
 
 from komt_convert import kernels
 from komt_convert.corpus import corpus
+from komt_convert.decisions import said_types
+from komt_convert.digests import source_files
 from komt_convert.errors import (
     QuantizationError,
     TokenizerMismatch,
@@ -49,6 +51,7 @@ def quantize(
     allow_requantize: bool = False,
     verify: bool = True,
     force: bool = False,
+    save_report: bool = False,
     threads: int | None = None,
     progress: OnProgress | None = None,
 ) -> Report:
@@ -76,7 +79,7 @@ def quantize(
             proof = verify_tensors(output.path, layout, threads=n_threads, on_progress=progress)
             n_tokens = _compare_tokens(source.path, output.path)
         output.commit()
-    return Report(
+    report = Report(
         out=target,
         file_type=wanted.file_type.name,
         architecture=source.architecture,
@@ -94,7 +97,14 @@ def quantize(
         errors=proof.errors,
         sha256=proof.sha256,
         warnings=warnings,
+        texts_compared=sum(1 for _ in corpus()) if n_tokens else 0,
+        worst=proof.worst,
+        decisions=tuple(said_types(wanted)),
+        source_files=source_files(source.path),
     )
+    if save_report:
+        report.save()
+    return report
 
 
 def plan_again(source: Header, wanted: Wanted) -> Plan:

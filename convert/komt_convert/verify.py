@@ -22,12 +22,13 @@ import numpy as np
 from komt_convert import ggml
 from komt_convert.errors import VerificationError
 from komt_convert.gguf_file import check
-from komt_convert.report import OnProgress, Progress, TensorErrors
+from komt_convert.report import OnProgress, Progress, TensorError, TensorErrors
 from komt_convert.tensor_types import TensorType
 from komt_convert.tensors import FloatArray, Packed
 from komt_convert.writer import Placed, Plan, chunks
 
 _BLOCK = 4 << 20
+N_WORST = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Proof:
 
     sha256: str = ""
     errors: tuple[TensorErrors, ...] = ()
+    worst: tuple[TensorError, ...] = ()
 
 
 def verify_tensors(
@@ -84,7 +86,8 @@ def verify_tensors(
         try:
             errors = [(p, pool.submit(_compare_tensor, path, p)) for p in plan.tensors]
             digest = sha256(path, on_progress)
-            return Proof(digest, _worst([(p, future.result()) for p, future in errors]))
+            found = [(p, future.result()) for p, future in errors]
+            return Proof(digest, _by_type(found), _farthest(found))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -186,7 +189,12 @@ def _differs(placed: Placed, row: int) -> VerificationError:
     )
 
 
-def _worst(errors: Iterable[tuple[Placed, float]]) -> tuple[TensorErrors, ...]:
+def _farthest(errors: Iterable[tuple[Placed, float]]) -> tuple[TensorError, ...]:
+    named = (TensorError(p.tensor.name, p.type.name, error) for p, error in errors if error > 0)
+    return tuple(sorted(named, key=lambda error: -error.relative)[:N_WORST])
+
+
+def _by_type(errors: Iterable[tuple[Placed, float]]) -> tuple[TensorErrors, ...]:
     by_type: dict[str, list[tuple[float, str]]] = {}
     for placed, error in errors:
         by_type.setdefault(placed.type.name, []).append((error, placed.tensor.name))

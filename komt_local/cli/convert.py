@@ -184,6 +184,7 @@ def command(source: str, output: str | None, **given: Any) -> None:
             verify=not given["no_verify"],
             allow_token_mismatch=given["allow_token_mismatch"],
             force=given["force"],
+            save_report=True,
             threads=given["threads"],
             progress=progress,
         )

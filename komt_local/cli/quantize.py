@@ -55,6 +55,7 @@ def command(source: str, output: str, **given: Any) -> None:
             allow_requantize=given["allow_requantize"],
             verify=not given["no_verify"],
             force=given["force"],
+            save_report=True,
             threads=given["threads"],
             progress=progress,
         )

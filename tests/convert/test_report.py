@@ -1,0 +1,114 @@
+"""The report that a conversion leaves beside its file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from checkpoints import write_json, write_llama_checkpoint
+from komt_convert import convert, quantize
+from komt_convert import digests as digests_module
+from komt_convert.corpus import corpus
+from komt_convert.digests import source_files
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return write_llama_checkpoint(tmp_path / "my-model", n_layers=2, shards=2)
+
+
+def saved(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path(f"{out}.report.json").read_text(encoding="utf-8"))
+    return found
+
+
+def test_it_is_the_report_that_was_returned(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "모델.gguf"
+    report = convert(checkpoint, out, quant="Q4_K_M", save_report=True)
+    assert saved(out) == json.loads(json.dumps(report.as_dict()))
+    assert saved(out)["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
+    assert saved(out)["texts_compared"] == sum(1 for _ in corpus()) > 1500
+    assert not list(tmp_path.glob(".*partial"))
+
+
+def test_it_is_left_out_unless_asked_for(checkpoint: Path, tmp_path: Path) -> None:
+    convert(checkpoint, tmp_path / "model.gguf", quant="Q8_0", verify=False)
+    assert not list(tmp_path.glob("*.report.json"))
+
+
+def test_a_new_file_has_a_new_report(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model.gguf"
+    convert(checkpoint, out, quant="Q8_0", save_report=True)
+    convert(checkpoint, out, quant="F16", save_report=True, force=True)
+    assert saved(out)["file_type"] == "F16"
+
+
+def test_the_worst_tensors_are_named(checkpoint: Path, tmp_path: Path) -> None:
+    report = convert(checkpoint, tmp_path / "model.gguf", quant="Q4_0")
+    relative = [error.relative for error in report.worst]
+    assert len(relative) == 10 and relative == sorted(relative, reverse=True)
+    by_type = {error.type: error for error in report.errors}
+    worst = report.worst[0]
+    assert (worst.name, worst.relative) == (
+        by_type[worst.type].worst, by_type[worst.type].relative
+    )  # fmt: skip
+    assert all(error.relative > 0 for error in report.worst)
+
+
+def test_source_files_have_digests(checkpoint: Path) -> None:
+    found = {file.name: file for file in source_files(checkpoint)}
+    assert {"config.json", "model.safetensors.index.json", "tokenizer.model"} <= set(found)
+    for name, file in found.items():
+        raw = (checkpoint / name).read_bytes()
+        assert (file.size, file.sha256) == (len(raw), hashlib.sha256(raw).hexdigest())
+
+
+def test_large_files_are_not_hashed_but_may_be_named_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digests_module, "SMALL", 10)
+    digest = "0f" * 32
+    blob = tmp_path / "blobs" / digest
+    blob.parent.mkdir()
+    blob.write_bytes(bytes(20))
+    snapshot = tmp_path / "snapshot"
+    snapshot.mkdir()
+    (snapshot / "a.safetensors").symlink_to(blob)
+    (snapshot / "b.safetensors").write_bytes(bytes(20))
+    assert [file.sha256 for file in source_files(snapshot)] == [digest, None]
+
+
+def decided(checkpoint: Path, out: Path, **given: Any) -> dict[str, tuple[str, str]]:
+    report = convert(checkpoint, out, quant="Q8_0", force=True, **given)
+    assert all(decision.ko for decision in report.decisions)
+    return {decision.what: (decision.value, decision.en) for decision in report.decisions}
+
+
+def test_decisions_have_reasons(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model.gguf"
+    plain = decided(checkpoint, out)
+    assert plain["pre-tokenizer"][0] == "default"
+    assert plain["end token"][0] == "2 </s>"
+    assert plain["end token"][1].startswith("tokenizer_config.json")
+    assert plain["chat template"] == ("", "The tokenizer carries none and none was given.")
+    given = decided(checkpoint, out, chat_template="{{ messages }}", tensor_types=["attn_v=F16"])
+    assert given["chat template"] == ("{{ messages }}", "It was given.")
+    assert given["tensor types"] == ("attn_v=F16", "It was asked for.")
+
+
+def test_files_that_disagree_about_the_end_are_named(checkpoint: Path, tmp_path: Path) -> None:
+    write_json(checkpoint / "generation_config.json", {"eos_token_id": 5})
+    _, why = decided(checkpoint, tmp_path / "model.gguf")["end token"]
+    assert "generation_config.json differ" in why
+
+
+def test_a_file_that_is_quantized_again_has_one_too(checkpoint: Path, tmp_path: Path) -> None:
+    source = convert(checkpoint, tmp_path / "f16.gguf", quant="F16").out
+    report = quantize(source, tmp_path / "q8.gguf", quant="Q8_0", save_report=True)
+    assert saved(report.out)["source_files"][0]["name"] == "f16.gguf"
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    assert report.source_files[0].sha256 == digest
