@@ -107,6 +107,18 @@ LOOK_SPECIAL = r"""
 <0x0A> <0xEA><0xB0><0x80> ▁ ▁▁ ▁the Ġthe Ċ Ġ
 """
 
+OTHER_SCRIPTS = r"""
+नमस्ते दुनिया, आप कैसे हैं? मेरा नाम १२३ है।
+สวัสดีครับ ยินดีที่ได้รู้จัก ๑๒๓๔
+السَّلامُ عَلَيْكُمْ وَرَحْمَةُ اللهِ ٢٠٢٦
+שָׁלוֹם עוֹלָם
+வணக்கம் உலகம் ௧௨௩
+မင်္ဂလာပါ ကမ္ဘာလောက
+Ça va? Où est l'hôtel? ǅ ǈ ŉ ʰ ͅ
+1234567 12345678 0123456789012 １２３４ ⅣⅤ ²³¹ ½¾
+don't DON'T Don'T 'tis 'S 's's
+"""
+
 NOUNS = "나 너 우리 사람 학교 서울 컴퓨터 모델 마음 하늘 물 책 값 꽃 부엌 김치 GPT 2026년".split()
 PARTICLES = (
     "은 는 이 가 을 를 에 에서 에게 으로 로 와 과 의 도 만 까지 부터 처럼 보다 마다 조차 이라도 "
@@ -142,6 +154,15 @@ def corpus() -> Iterator[str]:
     yield " ".join(map(str, range(500)))
     yield " ".join(lines(KOREAN))
     yield KOREAN
+
+
+def other_scripts() -> Iterator[str]:
+    """Letters with marks and numbers, in which pre-tokenizers differ that agree about Korean.
+
+    llama.cpp does not do all of them right, so they are for telling pre-tokenizers apart.
+    """
+    for line in lines(OTHER_SCRIPTS):
+        yield from (line, unicodedata.normalize("NFD", line))
 
 
 def lines(block: str) -> Iterator[str]:

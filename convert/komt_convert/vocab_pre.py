@@ -25,6 +25,10 @@ GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|
 DIGIT = r"\p{N}"
 LLAMA3 = rf"{CONTRACTIONS}|{START}\p{{L}}+|\p{{N}}{{1,3}}|{SYMBOLS}[\r\n]*|{SPACES}"
 QWEN2 = rf"{CONTRACTIONS}|{START}\p{{L}}+|\p{{N}}|{SYMBOLS}[\r\n]*|{SPACES}"
+QWEN35 = (
+    rf"{CONTRACTIONS}|{START}[\p{{L}}\p{{M}}]+|\p{{N}}| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*"
+    rf"|{SPACES}"
+)
 GPT4O = (
     rf"{START}{UPPER}*{LOWER}+{CONTRACTIONS}?|{START}{UPPER}+{LOWER}*{CONTRACTIONS}?"
     rf"|\p{{N}}{{1,3}}|{SYMBOLS}[\r\n/]*|{SPACES}"
@@ -47,6 +51,7 @@ NAMES: Mapping[tuple[tuple[str, ...], bool], str] = {
     ((LLAMA3,), True): "llama-bpe",
     ((LLAMA3,), False): "smaug-bpe",
     ((QWEN2,), False): "qwen2",
+    ((QWEN35,), False): "qwen35",
     ((GPT4O,), False): "gpt-4o",
     ((TEKKEN,), True): "tekken",
     (DEEPSEEK3, False): "deepseek-v3",

@@ -1,13 +1,15 @@
 """A pre-tokenizer of llama.cpp for a tokenizer.json whose expressions are not known by heart.
 
 The same cuts can be written in many ways, so those of llama.cpp are tried one after another, and
-the first that gives the ids of the source for every text of the corpus stands in. If none does, the
-tokenizer is refused. Which expressions are known is the business of `vocab_pre`.
+the first that gives the ids of the source for every text of the corpus, and for some in scripts
+that tell them apart, stands in. If none does, the tokenizer is refused. Which expressions are known
+is the business of `vocab_pre`.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -58,7 +60,7 @@ def stand_in(
 
 
 def _same_ids(vocabulary: Vocabulary) -> bool:
-    from komt_convert.corpus import corpus, mixed
+    from komt_convert.corpus import corpus, mixed, other_scripts
     from komt_convert.ggml import Tokenizer
     from komt_convert.tokens import compare_tokens
     from komt_convert.writer import encode_header
@@ -67,11 +69,11 @@ def _same_ids(vocabulary: Vocabulary) -> bool:
         path = Path(folder, "tokenizer.gguf")
         metadata = {"general.architecture": text("llama"), **vocabulary.metadata()}
         path.write_bytes(encode_header(metadata, []))
+        texts = chain(other_scripts(), corpus())
         with Tokenizer(path) as native:
             try:
-                compare_tokens(
-                    vocabulary, native, corpus(), mixed(tuple(vocabulary.special_tokens))
-                )
+                control = tuple(vocabulary.special_tokens)
+                compare_tokens(vocabulary, native, texts, mixed(control))
             except TokenizerMismatch:
                 return False
     return True
