@@ -8,12 +8,17 @@ from typing import Any
 
 from komt_convert.errors import SourceError
 
+MAX_BYTES = 256 << 20
+"""The largest tokenizer.json known has 35 MB."""
+
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; {} when there is no such file. Raises SourceError."""
     if not path.is_file():
         return {}
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError("too large")
         value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
         value = None

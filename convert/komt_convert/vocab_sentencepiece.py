@@ -18,6 +18,8 @@ from komt_convert.errors import SourceError, UnsupportedError
 from komt_convert.vocab_types import Added, Base, Token, TokenType
 
 BPE = 2
+MAX_BYTES = 16 << 20
+"""The largest model known, with 262,144 pieces, has 4.7 MB."""
 PIECE = 1
 CONTROL_TYPE = bytes((0x18, TokenType.CONTROL))
 """Of a piece; appended to one, it counts instead of the type that it had."""
@@ -44,6 +46,8 @@ def read_sentencepiece(
 
     Raises SourceError for a damaged file and UnsupportedError for what llama.cpp cannot do.
     """
+    if path.stat().st_size > MAX_BYTES:
+        raise _damaged(path)
     raw = path.read_bytes()
     model = parse_model(raw, path)
     _refuse_other_kinds(model, path)

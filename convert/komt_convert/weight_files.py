@@ -88,15 +88,18 @@ def _find(folder: Path, stem: str, ending: str, read: Reader) -> Weights | None:
 def _weight_map(index: Path) -> dict[str, str]:
     """Tensor name → file name; {} without an index."""
     weight_map = read_json(index).get("weight_map", {})
-    is_map = isinstance(weight_map, dict) and all(
-        isinstance(name, str) and name and Path(name).name == name for name in weight_map.values()
-    )
+    is_map = isinstance(weight_map, dict) and all(map(_is_file_name, weight_map.values()))
     if not is_map or (index.is_file() and not weight_map):
         raise SourceError(
             f"{index} does not say which file holds which tensor; download it again.",
             f"{index} 파일에 텐서별 파일 이름이 없습니다. 다시 내려받으세요.",
         )
     return dict(weight_map)
+
+
+def _is_file_name(name: object) -> bool:
+    """Whether it can be the name of a file in the folder of the index, and of nothing elsewhere."""
+    return isinstance(name, str) and 0 < len(name) < 128 and Path(name).name == name
 
 
 def _shards_without_index(folder: Path, stem: str, ending: str) -> set[str]:

@@ -40,7 +40,7 @@ def lookup(config: Mapping[str, Any]) -> Architecture:
     names none or lacks what its architecture needs.
     """
     names = config.get("architectures")
-    if not isinstance(names, list) or not names:
+    if not isinstance(names, list) or not names or not isinstance(names[0], str):
         raise SourceError(
             "config.json does not say which class of transformers the model is "
             '("architectures"); download it again, or add the entry.',
