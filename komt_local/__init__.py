@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .errors import (
+        AnswerError,
         BadReference,
         Closed,
         ContextOverflow,
@@ -28,16 +29,29 @@ if TYPE_CHECKING:
         ModelNotFound,
         OfflineError,
         OutOfMemory,
+        SessionError,
         TemplateError,
         UsageError,
     )
-    from .model import Conversation, Model
-    from .types import Answer, Event, Message, Sampling, Timings, Usage
+    from .model import AsyncModel, Conversation, Model
+    from .types import (
+        Answer,
+        Event,
+        Message,
+        Sampling,
+        Score,
+        Timings,
+        TokenLogprob,
+        TokenScore,
+        Usage,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Answer",
+    "AnswerError",
+    "AsyncModel",
     "BadReference",
     "Closed",
     "ContextOverflow",
@@ -56,19 +70,33 @@ __all__ = [
     "OfflineError",
     "OutOfMemory",
     "Sampling",
+    "Score",
+    "SessionError",
     "TemplateError",
     "Timings",
+    "TokenLogprob",
+    "TokenScore",
     "Usage",
     "UsageError",
 ]
 
-_TYPES = {"Answer", "Event", "Message", "Sampling", "Timings", "Usage"}
+_TYPES = {
+    "Answer",
+    "Event",
+    "Message",
+    "Sampling",
+    "Score",
+    "Timings",
+    "TokenLogprob",
+    "TokenScore",
+    "Usage",
+}
 
 
 def _home(name: str) -> str:
     if name in _TYPES:
         return ".types"
-    return ".model" if name in {"Conversation", "Model"} else ".errors"
+    return ".model" if name in {"AsyncModel", "Conversation", "Model"} else ".errors"
 
 
 def __getattr__(name: str) -> Any:

@@ -167,6 +167,20 @@ class Scheduler:
         if task := self.slots[slot].task:
             task.n_cached = 0
 
+    def holder(self, tokens: Sequence[int], adapters: Hashable) -> tuple[Slot, int]:
+        """The slot that holds most of these tokens' beginning, and how many of them."""
+        shared = [
+            (common_prefix(tokens, slot.tokens) if slot.adapters == adapters else 0, slot)
+            for slot in self.slots
+        ]
+        n_shared, slot = max(shared, key=lambda pair: pair[0])
+        return slot, n_shared
+
+    def least_used(self) -> Slot | None:
+        """The slot that is best overwritten; None where every one is in use."""
+        free = [slot for slot in self.slots if slot.task is None]
+        return min(free, key=lambda slot: (slot.last_used, slot.index), default=None)
+
     def _admit(self) -> list[Placement]:
         placements: list[Placement] = []
         while self.waiting and any(slot.task is None for slot in self.slots):
@@ -193,8 +207,9 @@ class Scheduler:
         """The slot to overwrite: the source if that loses little, else the least recently used."""
         if source.task is None and n_keep and 2 * n_keep >= len(source.tokens):
             return source
-        free = [slot for slot in self.slots if slot.task is None]
-        return min(free, key=lambda slot: (slot.last_used, slot.index))
+        free = self.least_used()
+        assert free is not None
+        return free
 
     def _longest_prefix(self, task: Task, slots: Iterable[Slot]) -> tuple[Slot, int]:
         shared = [(self._n_shared(task, slot), slot) for slot in slots]

@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "types", "errors", "engine", "llama", "library", "hardware", "prompts", "detokenize",
         "scheduler",
     },
+    "sessions": {"types", "errors", "library", "model"},
     "terminal": {"language", "types", "errors"},
     "doctor": {"hardware", "library", "llama", "model", "errors"},
 }  # fmt: skip

@@ -11,12 +11,13 @@ import click
 
 from .. import library
 from ..language import say
-from . import options
+from . import options, sessions
 from .base import KomtCommand
 from .typed import MarkerWatch, composed
 
 if TYPE_CHECKING:
     from ..model import Model
+    from ..sessions import Keeper
     from ..terminal.chat import Chat, Screen
     from ..types import Message
 
@@ -53,17 +54,24 @@ if TYPE_CHECKING:
         "컨텍스트가 가득 차면 가장 오래된 문답을 잊을지, 거절할지.",
     ),
 )
+@sessions.options()
 @options.quiet()
 def command(model: str | None, **given: Any) -> None:
     people_watch = sys.stdin.isatty() and sys.stdout.isatty()
+    name, model = sessions.choose(given, model)
     with options.load(model, given) as opened:
-        chat = _open_chat(opened, given, styled=people_watch)
+        chat, keeper = _open_chat(opened, given, styled=people_watch)
         if people_watch and not given["quiet"]:
             _greet(opened, chat.screen, given)
-        chat.run(_reader(people_watch))
+        sessions.open_session(keeper, name, chat.screen, quiet=given["quiet"])
+        try:
+            chat.run(_reader(people_watch))
+        finally:
+            keeper.remember()
 
 
-def _open_chat(model: Model, given: dict[str, Any], *, styled: bool) -> Chat:
+def _open_chat(model: Model, given: dict[str, Any], *, styled: bool) -> tuple[Chat, Keeper]:
+    from ..sessions import Keeper
     from ..terminal.chat import Chat, Screen, Settings
     from ..terminal.line import echo_off
 
@@ -91,18 +99,30 @@ def _open_chat(model: Model, given: dict[str, Any], *, styled: bool) -> Chat:
         found = model.typed_markers(text, template=template)
         watch.check(model.choose_template(template).name, found)
 
-    talk = model.conversation(
+    conversation = model.conversation(
         system,
         history=given["history"],
         on_overflow=given["on_overflow"],
         on_drop=say_dropped,
     )
+    quota = given["session_quota"] << 30
+    talk = Keeper(model, conversation, lambda en, ko: screen.note(say(en, ko)), quota=quota)
     settings = Settings(options.answer_options(given))
     about = [
         f"{say('model', '모델')}: {model.name} ({model.path})",
         f"{say('template', '템플릿')}: {model.template.name}",
     ]
-    return Chat(talk, settings, screen, n_ctx=model.n_ctx, about=about, check=check, model=model)
+    chat = Chat(
+        talk,
+        settings,
+        screen,
+        n_ctx=model.n_ctx,
+        about=about,
+        check=check,
+        model=model,
+        sessions=talk,
+    )
+    return chat, talk
 
 
 def _greet(model: Model, screen: Screen, given: dict[str, Any]) -> None:

@@ -23,7 +23,13 @@ _SAMPLING = {
     "top_p": "top_p",
     "min_p": "min_p",
     "repeat_penalty": "repeat_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "presence_penalty": "presence_penalty",
+    "dry_multiplier": "dry_multiplier",
+    "dry_base": "dry_base",
+    "dry_allowed_length": "dry_allowed_length",
     "seed": "seed",
+    "stop_loops": "stop_loops",
 }
 
 
@@ -42,7 +48,7 @@ class GpuLayers(click.ParamType[str | int]):
         self.fail(say(f"{value!r} is not auto, all or a number", f"{value!r}: auto, all, 숫자"))
 
 
-def _stack(*options: Decorator) -> Decorator:
+def stack(*options: Decorator) -> Decorator:
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):
             function = option(function)
@@ -53,7 +59,7 @@ def _stack(*options: Decorator) -> Decorator:
 
 def loading() -> Decorator:
     """How a model is loaded: context, threads, GPU layers."""
-    return _stack(
+    return stack(
         click.option(
             "-c",
             "--ctx-size",
@@ -103,7 +109,7 @@ def cache_type(which: str, text: str) -> Decorator:
 
 def lora(en: str, ko: str) -> Decorator:
     """Adapters, and how strongly each counts."""
-    return _stack(
+    return stack(
         click.option("--lora", multiple=True, metavar="PATH", help=say(en, ko)),
         click.option(
             "--lora-scale",
@@ -152,7 +158,7 @@ def template() -> Decorator:
 
 def answering() -> Decorator:
     """How an answer is made: template, system text, length, sampling, stops."""
-    return _stack(
+    return stack(
         click.option(
             "-s",
             "--system",
@@ -174,6 +180,27 @@ def answering() -> Decorator:
         _sampling("--top-p", "top_p", float, "keep a mass of P", "확률의 합 P까지만"),
         _sampling("--min-p", "min_p", float, "drop below P x best", "최고 확률의 P배 미만은 버림"),
         _sampling("--repeat-penalty", "repeat_penalty", float, "1 = off", "1이면 끔"),
+        _sampling("--frequency-penalty", "frequency_penalty", float, "0 = off", "0이면 끔"),
+        _sampling("--presence-penalty", "presence_penalty", float, "0 = off", "0이면 끔"),
+        _sampling(
+            "--dry-multiplier",
+            "dry_multiplier",
+            float,
+            "against repeated sequences; 0 = off, 0.8 is usual",
+            "되풀이되는 구절을 막음. 0이면 끔, 보통 0.8",
+        ),
+        _sampling("--dry-base", "dry_base", float, "growth with length", "길이에 따른 증가율"),
+        _sampling(
+            "--dry-allowed-length", "dry_allowed_length", int, "free up to here", "여기까지는 허용"
+        ),
+        click.option(
+            "--stop-loops/--no-stop-loops",
+            default=None,
+            help=say(
+                "End an answer that goes round in circles (default: yes, but for --raw).",
+                "같은 말을 되풀이하면 답을 끝냄(기본: 켬, --raw에서는 끔).",
+            ),
+        ),
         _sampling("--seed", "seed", int, "same seed, same answer", "같은 값이면 같은 답"),
         click.option(
             "--stop",

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from ..errors import Closed, ContextOverflow, EngineError, KomtError, UsageError
 from ..scheduler import Task
 from ..types import Sampling
+from . import states
 from .request import Chooser, Request
 from .steps import Backend, Steps
 
@@ -89,6 +90,25 @@ class Engine:
         targets = tokens[n_given:]
         task = Task.of(self._fitting(tokens[:-1]), len(targets), adapters)
         return self._submit(Request(task, Sampling(), None, frozenset(), self._cancel, targets))
+
+    def save_state(
+        self, tokens: Sequence[int], path: Path, *, adapters: Hashable = (), limit: int = 1 << 62
+    ) -> int:
+        """Write the memory that holds most of these tokens' beginning to a file.
+
+        Returns how many of them it holds: 0, and no file, where there is none or where the file
+        would have more bytes than the limit.
+        """
+        where = (self._backend, self._steps.scheduler)
+        return self.call(lambda: states.save(*where, tokens, path, adapters, limit))
+
+    def load_state(self, path: Path, *, adapters: Hashable = ()) -> int:
+        """Have a slot hold what `save_state` wrote; returns how many tokens, 0 where it fits not.
+
+        The file must be whole: llama.cpp takes its word for what is in it.
+        """
+        where = (self._backend, self._steps.scheduler)
+        return self.call(lambda: states.load(*where, path, adapters))
 
     def call(self, function: Callable[[], _Result]) -> _Result:
         """Run something in the worker, between two steps, and return what it returns."""

@@ -3,6 +3,7 @@
     resolve("komt-mistral-7b-v1:Q4_K_M")    the file, if it is here
     describe(path)                          what its header says
     contents()                              everything that is here
+    fingerprint(path)                       its SHA-256, read once
     adapter_file(path)                      a LoRA adapter as llama.cpp reads it
 
 It knows paths, the embedded model, what was pulled, made or imported, and the Hugging Face cache.
@@ -14,15 +15,18 @@ from __future__ import annotations
 from .adapters import adapter_file
 from .facts import Facts, describe
 from .find import EMBEDDED_NAME, embedded, expand, resolve, resolve_text, template_for
-from .records import touch
+from .fingerprints import fingerprint
+from .records import data_folder, touch
 
 __all__ = [
     "EMBEDDED_NAME",
     "Facts",
     "adapter_file",
+    "data_folder",
     "describe",
     "embedded",
     "expand",
+    "fingerprint",
     "resolve",
     "resolve_text",
     "template_for",

@@ -158,6 +158,10 @@ class Context:
         """
         self._library.llama_memory_seq_cp(self._memory, source, target, -1, -1)
 
+    def state_bytes(self, sequence: int) -> int:
+        """About how large a file `save` would write."""
+        return int(self._library.llama_state_seq_get_size(self._context, sequence))
+
     def save(self, sequence: int, path: Path, tokens: array[int]) -> bool:
         """Write what a sequence holds, which are these tokens, to a file; False if that failed."""
         pointer = (ctypes.c_int32 * len(tokens)).from_buffer(tokens)

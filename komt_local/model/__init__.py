@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from .answers import fold
 from .api import Model
+from .asynchronous import AsyncModel
 from .conversation import Conversation
 from .loading import Note
 
-__all__ = ["Conversation", "Model", "Note", "fold"]
+__all__ = ["AsyncModel", "Conversation", "Model", "Note", "fold"]

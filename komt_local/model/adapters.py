@@ -33,6 +33,13 @@ class Adapters:
     def named(self) -> tuple[tuple[Path, float], ...]:
         return tuple((self._sources[adapter], scale) for adapter, scale in self.current)
 
+    @property
+    def key(self) -> list[tuple[str, float]]:
+        """What the current ones are, wherever they lie: digests and scales."""
+        from .. import library
+
+        return [(library.fingerprint(adapter.path), scale) for adapter, scale in self.current]
+
     def set(self, sources: Sequence[AdapterSource]) -> None:
         wanted: dict[Path, float] = {}
         for source in sources:

@@ -29,7 +29,7 @@ from .asked import (
 from .conversation import Conversation
 from .defaults import default_sampling
 from .loading import Note, start
-from .options import read_loading
+from .options import Loading, read_loading
 from .reader import Reader
 from .stream import Stream
 
@@ -50,6 +50,7 @@ class Model(Reader):
         super().__init__(native, template)
         self.n_ctx = n_ctx
         self.notes: tuple[Note, ...] = ()
+        self._loading = Loading()
         self._engine = engine
         self._adapters = Adapters(native, engine)
         # Also when the model is forgotten, or the interpreter ends.
@@ -80,7 +81,7 @@ class Model(Reader):
         path = library.resolve(reference)
         native, engine, n_ctx, notes = start(path, wanted)
         model = cls(native, engine, n_ctx=n_ctx, template=template)
-        model.notes = notes
+        model.notes, model._loading = notes, wanted
         try:
             model.set_adapters(lora)
         except BaseException:
@@ -195,6 +196,34 @@ class Model(Reader):
     def adapters(self) -> tuple[tuple[Path, float], ...]:
         """The adapters of the next request, and their scales."""
         return self._adapters.named
+
+    @property
+    def memory_key(self) -> Mapping[str, Any]:
+        """What a saved memory depends on: the file, the adapters, and how they were loaded."""
+        from .. import library, llama
+
+        types = (self._loading.cache_type_k, self._loading.cache_type_v)
+        return {
+            "model": library.fingerprint(self.path),
+            "adapters": self._adapters.key,
+            "cache": types,
+            "llama": llama.PINNED_VERSION,
+        }
+
+    def save_memory(self, tokens: list[int], path: Path, *, limit: int = 1 << 62) -> int:
+        """Write what is held of a prompt to a file; returns how many tokens.
+
+        0, and no file, where nothing is held or where it would take more bytes than the limit.
+        """
+        adapters = self._adapters.current
+        return self._engine.save_state(tokens, path, adapters=adapters, limit=limit)
+
+    def load_memory(self, path: Path) -> int:
+        """Take what `save_memory` wrote for the same `memory_key`; returns how many tokens.
+
+        0 where it does not fit. The file must be whole, which is the caller's to know.
+        """
+        return self._engine.load_state(path, adapters=self._adapters.current)
 
     def conversation(
         self,

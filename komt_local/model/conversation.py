@@ -45,6 +45,7 @@ class Conversation:
             )
         self.system = system
         self.dropped = 0
+        self.n_said = 0
         self._model, self._options = model, options
         self._history, self._on_overflow, self._on_drop = history, on_overflow, on_drop
         self._turns: list[Message] = []
@@ -53,6 +54,22 @@ class Conversation:
     def messages(self) -> tuple[Message, ...]:
         """Everything that is remembered, the system message first."""
         return (*self._system_message(), *self._turns)
+
+    @property
+    def turns(self) -> tuple[Message, ...]:
+        """What was said, without the system message: questions and answers in turn."""
+        return tuple(self._turns)
+
+    def restore(self, turns: Sequence[Message], system: str | None) -> None:
+        """Go on from another dialogue: questions and answers in turn."""
+        self.system, self._turns, self.dropped = system, list(turns), 0
+
+    def tokens(self) -> list[int]:
+        """The prompt that a next question would begin with, as far as it is sent."""
+        options = self._options
+        earlier = self._turns if self._sends_history(options.get("template")) else []
+        prompt = [*self._system_message(), *earlier, Message("user", "?")]
+        return self._model.prompt_tokens(prompt, **_form(options))
 
     def say(self, text: str, **options: Any) -> Answer:
         """The whole answer to the next thing said; options as for `Model.stream`."""
@@ -93,6 +110,7 @@ class Conversation:
             said = "".join(texts)
             if said or ended:
                 self._turns += [question, Message("assistant", said)]
+                self.n_said += 1
 
     def _fit(self, question: Message, options: dict[str, Any]) -> list[Message]:
         """The messages to send, the oldest exchanges dropped as far as they must be."""
@@ -116,8 +134,7 @@ class Conversation:
         return n_ctx - min(options.get("max_tokens") or n_ctx, n_ctx // 4)
 
     def _count(self, prompt: Sequence[Message], options: dict[str, Any]) -> int:
-        form = {name: options[name] for name in ("template", "context") if name in options}
-        return len(self._model.prompt_tokens(prompt, **form))
+        return len(self._model.prompt_tokens(prompt, **_form(options)))
 
     def _drop(self, n_messages: int) -> None:
         if not n_messages:
@@ -135,3 +152,7 @@ class Conversation:
 
     def _system_message(self) -> list[Message]:
         return [Message("system", self.system)] if self.system else []
+
+
+def _form(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in ("template", "context") if name in options}

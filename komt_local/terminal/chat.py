@@ -14,7 +14,7 @@ from typing import Any, Protocol, TextIO
 from ..errors import KomtError
 from ..language import say, say_error
 from ..types import Event, Message, Usage
-from .services import Adaptable
+from .services import Adaptable, Keeping
 from .text import printable
 
 ReadLine = Callable[[], str]
@@ -77,6 +77,7 @@ class Chat:
         about: Sequence[str],
         check: Callable[[str, Settings], None] = lambda text, settings: None,
         model: Adaptable | None = None,
+        sessions: Keeping | None = None,
     ) -> None:
         self.talk = talk
         self.settings = settings
@@ -84,7 +85,7 @@ class Chat:
         self.n_ctx = n_ctx
         self.about = about
         self.check = check
-        self.model = model
+        self.model, self.sessions = model, sessions
         self.leaving = False
         self.usage = Usage()
 
@@ -136,6 +137,13 @@ class Chat:
                 say(
                     "Stopped at the longest answer; /set max-tokens N allows more.",
                     "최대 길이에서 멈췄습니다. /set max-tokens N으로 늘릴 수 있습니다.",
+                )
+            )
+        if last.finish_reason == "loop":
+            self.screen.note(
+                say(
+                    "Stopped, as the answer went round in circles.",
+                    "같은 말이 되풀이되어 멈췄습니다.",
                 )
             )
         if last.finish_reason == "context":

@@ -152,6 +152,8 @@ _TABLE: dict[str, _Command] = {
     "system": _Command("/system TEXT", "set the system prompt", "시스템 프롬프트 정하기", _system),
     "set": _Command("/set NAME VALUE", "change a setting", "설정 바꾸기", _set),
     "lora": _Command("/lora PATH [X]", "adapters; off", "어댑터 쓰기; off면 끔", services.lora),
+    "save": _Command("/save [NAME]", "keep the dialogue", "대화 저장하기", services.save),
+    "load": _Command("/load NAME", "go on with another", "다른 대화 이어 가기", services.load),
     "show": _Command("/show", "model, settings, context", "모델, 설정, 컨텍스트 보기", _show),
     "stats": _Command("/stats", "figures on or off", "수치 보기 켜고 끄기", _stats),
     "bye": _Command("/bye", "leave", "끝내기", _bye),

@@ -24,6 +24,13 @@ class Adaptable(Protocol):
     def set_adapters(self, adapters: Sequence[tuple[Path, float]]) -> None: ...
 
 
+class Keeping(Protocol):
+    """What keeps dialogues; `komt_local.sessions.Keeper` is one."""
+
+    def open(self, name: str) -> bool: ...
+    def save(self, name: str | None = None) -> str | None: ...
+
+
 def lora(chat: Chat, argument: str) -> None:
     """`/lora PATH [SCALE]` adds an adapter or changes its scale, `/lora off` drops all."""
     if chat.model is None:
@@ -37,6 +44,38 @@ def lora(chat: Chat, argument: str) -> None:
     shown = [f"{path} × {scale:g}" for path, scale in chat.model.adapters]
     none = say("(none; /lora PATH [SCALE] adds one)", "(없음. /lora 경로 [배율])")
     chat.screen.note(f"{say('adapters', '어댑터')}: {', '.join(shown) or none}")
+
+
+def save(chat: Chat, name: str) -> None:
+    """`/save` writes the dialogue down, `/save NAME` under that name from now on."""
+    if chat.sessions is None:
+        raise _not_here("/save")
+    kept = chat.sessions.save(name or None)
+    if kept is None:
+        raise UsageError(
+            "The dialogue has no name yet; give one, as in /save tuesday.",
+            "대화에 아직 이름이 없습니다. /save 화요일처럼 이름을 주세요.",
+        )
+    chat.screen.note(say(f"Kept as {kept}.", f"{kept}(으)로 저장했습니다."))
+
+
+def load(chat: Chat, name: str) -> None:
+    """`/load NAME` leaves this dialogue, which is kept if it has a name, for another."""
+    if chat.sessions is None:
+        raise _not_here("/load")
+    if not name:
+        raise UsageError(
+            "/load needs the name of a session, as in /load tuesday.",
+            "/load에는 세션 이름이 필요합니다. 예: /load 화요일",
+        )
+    chat.sessions.save()
+    was_there = chat.sessions.open(name)
+    exchanges = sum(message.role == "user" for message in chat.talk.messages)
+    chat.screen.note(
+        say(f"{name}: {exchanges} exchanges.", f"{name}: 주고받은 횟수 {exchanges}.")
+        if was_there
+        else say(f"{name} begins anew.", f"{name} 세션을 새로 시작합니다.")
+    )
 
 
 def _path_and_scale(argument: str) -> tuple[Path, float]:

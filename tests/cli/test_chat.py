@@ -83,7 +83,7 @@ def test_commands(chat_gguf: Path) -> None:
         "The dialogue begins anew.",
     ]
     assert [line.split()[0] for line in said if line.startswith("/")] == (
-        "/help /clear /retry /undo /system /set /lora /show /stats /bye".split()
+        "/help /clear /retry /undo /system /set /lora /save /load /show /stats /bye".split()
     )
 
 
@@ -205,7 +205,7 @@ def test_history_outlives_the_run(terminal: Callable[..., Terminal]) -> None:
 
 
 def test_ctrl_c_stops_the_answer_and_keeps_the_chat(terminal: Callable[..., Terminal]) -> None:
-    chat = terminal("ko", "--template", "komt-output", "-n", "100000")
+    chat = terminal("ko", "--template", "komt-output", "-n", "100000", "--no-stop-loops")
     chat.wait(lambda text: prompts(text) == 1)
     chat.type("끝없이\r")
     chat.wait(lambda text: "two three: two three:" in text)
@@ -232,3 +232,36 @@ def test_several_lines_at_the_terminal(terminal: Callable[..., Terminal]) -> Non
     chat.type("\x1b[200~가\n나\x1b[201~\r")
     shown = chat.wait(lambda text: text.count("한글 world") == 3)
     assert ">>> 가\n... 나" in shown
+
+
+def test_a_session_goes_on_where_it_was_left(chat_gguf: Path, tmp_path: Path) -> None:
+    from runtime_models import write_adapter
+
+    kept = ["--session", "화요일", "--history"]
+    assert chat_over_pipes(chat_gguf, "안녕?\n", *kept) == ("한글 world\n", "")
+    out, err = chat_over_pipes(
+        chat_gguf, "/show\n/save 수요일\n/load 목요일\n/load 수요일\n", *kept
+    )
+    assert out == "" and "Session 화요일 goes on after 1 exchanges." in err
+    said = [line for line in err.splitlines() if "요일" in line and "Session" not in line]
+    assert said == ["Kept as 수요일.", "목요일 begins anew.", "수요일: 1 exchanges."]
+    done = subprocess.run(
+        [sys.executable, "-m", "komt_local", "chat", "--continue", "--temp", "0"],
+        input=f"/show\n/lora {write_adapter(tmp_path / 'a.gguf')}\n/load\n/save\n".encode(),
+        capture_output=True,
+        check=True,
+    )
+    err = done.stderr.decode()
+    assert str(chat_gguf) in err, "the model of the session, as none was named"
+    assert "1 exchanges" in err and "Kept as" in err and "needs the name" in err
+    assert "Error: " in err and "a.gguf" in err, "an adapter of another model"
+
+
+def test_there_must_be_a_session_to_continue(chat_gguf: Path, tmp_path: Path) -> None:
+    for options in (["--continue"], ["--continue", "--session", "x"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "komt_local", "chat", str(chat_gguf), *options],
+            env=os.environ | {"KOMT_LOCAL_HOME": str(tmp_path)},
+            capture_output=True,
+        )
+        assert done.returncode == 2 and b"Error: " in done.stderr

@@ -215,6 +215,9 @@ class ScriptedContext:
     def set_adapters(self, adapters: Any) -> None:
         raise AssertionError("no adapters here")
 
+    def state_bytes(self, sequence: int) -> int:
+        raise AssertionError("nothing to save here")
+
     def save(self, sequence: int, path: Any, tokens: array[int]) -> bool:
         raise AssertionError("nothing to save here")
 
