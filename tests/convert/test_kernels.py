@@ -16,7 +16,7 @@ from komt_convert import ggml, kernels
 from komt_convert.tensor_types import BY_NAME
 from komt_convert.tensors import FloatArray
 
-OURS = sorted(kernels._MODULES)
+OURS = sorted(kernels.TYPES)
 F = np.float32
 
 

@@ -26,7 +26,8 @@ Quantize = Callable[[FloatArray], NDArray[np.uint8]]
 WORTHWHILE = 1 << 25
 """So many values take ggml a second or two, which is what compiling costs the first time."""
 
-_MODULES = {"Q2_K": "q2_k", "Q4_K": "q4_k", "Q5_K": "q5_k", "Q6_K": "q6_k"}
+TYPES = {"Q2_K": "q2_k", "Q4_K": "q4_k", "Q5_K": "q5_k", "Q6_K": "q6_k"}
+"""Types that have a kernel here, and its module."""
 _CHECKED_BLOCKS = 2048
 
 
@@ -58,7 +59,7 @@ GGML = Kernels({})
 
 def choose(n_values: Mapping[TensorType, int], *, worthwhile: int = WORTHWHILE) -> Kernels:
     """Kernels for a file that has so many values of each type."""
-    ours = {type_: n for type_, n in n_values.items() if type_.name in _MODULES}
+    ours = {type_: n for type_, n in n_values.items() if type_.name in TYPES}
     if sum(ours.values()) < worthwhile:
         return GGML
     return Kernels({type_.name: _load(type_) for type_ in ours if agrees(type_)})
@@ -78,7 +79,7 @@ def agrees(type_: TensorType) -> bool:
 
 
 def _load(type_: TensorType) -> Quantize:
-    quantize: Quantize = import_module(f"{__name__}.{_MODULES[type_.name]}").quantize
+    quantize: Quantize = import_module(f"{__name__}.{TYPES[type_.name]}").quantize
     return quantize
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from komt_convert.kernels.search import F, fit_affine, relevel
-from komt_convert.kernels.tools import affine_steps, half, nearest
+from komt_convert.kernels.levels import relevel
+from komt_convert.kernels.search_affine import fit_affine
+from komt_convert.kernels.tools import F, affine_steps, half, nearest
 from komt_convert.tensors import FloatArray
 
 _NONE = np.zeros((1, 1), F)
@@ -50,21 +51,18 @@ class Blocks:
 def quantize(rows: FloatArray, recipe: Recipe) -> Blocks:
     """`rows` hold whole super-blocks and can be written to."""
     cells = rows.reshape(-1, recipe.size)
-    levels = np.empty(cells.shape, np.uint8)
     scales, minima, sums = (np.empty(len(cells), F) for _ in range(3))
-    fit_affine(
-        cells, _NONE, recipe.weighting, recipe.absolute, np.int32(recipe.high), recipe.steps,
-        levels, scales, minima, sums,
-    )  # fmt: skip
+    own, levels = np.empty((len(cells), 2), F), np.empty(cells.shape, np.uint8)
+    high = np.int32(recipe.high)
+    how = recipe.weighting, recipe.absolute, high, recipe.steps
+    fit_affine(cells, _NONE, *how, scales, minima, sums, own)
     n_cells = 256 // recipe.size
     d, quantized_scales = _share(scales.reshape(-1, n_cells), recipe.most)
     dmin, quantized_minima = _share(minima.reshape(-1, n_cells), recipe.most)
     with np.errstate(all="ignore"):
         cell_scales = d.astype(F)[:, None] * quantized_scales.astype(F)
         cell_minima = dmin.astype(F)[:, None] * quantized_minima.astype(F)
-    relevel(
-        cells, cell_scales.ravel(), cell_minima.ravel(), np.int32(0), np.int32(recipe.high), levels
-    )
+    relevel(cells, cell_scales.ravel(), cell_minima.ravel(), own, np.int32(0), high, levels)
     return Blocks(d, dmin, quantized_scales, quantized_minima, levels.reshape(-1, 256))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from komt_convert.kernels import affine
 from komt_convert.kernels.packing import Bytes, as_bytes, pack
-from komt_convert.kernels.search import MAGNITUDE
+from komt_convert.kernels.search_affine import MAGNITUDE
 from komt_convert.tensors import FloatArray
 
 RECIPE = affine.Recipe(16, 3, 15, MAGNITUDE, True, first=-0.5, step=0.1, n_steps=15)

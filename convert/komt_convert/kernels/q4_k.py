@@ -6,7 +6,7 @@ import numpy as np
 
 from komt_convert.kernels import affine
 from komt_convert.kernels.packing import Bytes, as_bytes, pack, pack_6_bits
-from komt_convert.kernels.search import MEAN_PLUS_MAGNITUDE
+from komt_convert.kernels.search_affine import MEAN_PLUS_MAGNITUDE
 from komt_convert.tensors import FloatArray
 
 RECIPE = affine.Recipe(32, 15, 63, MEAN_PLUS_MAGNITUDE, False, first=-1.0, step=0.1, n_steps=20)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from komt_convert.kernels.levels import relevel
 from komt_convert.kernels.packing import Bytes, as_bytes, pack
-from komt_convert.kernels.search import F, fit_signed, relevel
-from komt_convert.kernels.tools import half, nearest, signed_steps
+from komt_convert.kernels.search_signed import fit_signed
+from komt_convert.kernels.tools import F, half, nearest, signed_steps
 from komt_convert.tensors import FloatArray
 
 _HALF = np.int32(32)
@@ -17,12 +18,13 @@ _NONE = np.zeros((1, 1), F)
 
 def quantize(rows: FloatArray) -> Bytes:
     cells = rows.reshape(-1, 16)
-    levels, scales = np.empty(cells.shape, np.uint8), np.empty(len(cells), F)
-    fit_signed(cells, _NONE, False, _HALF, _STEPS, levels, scales)
+    scales, own = np.empty(len(cells), F), np.empty((len(cells), 2), F)
+    fit_signed(cells, _NONE, False, _HALF, _STEPS, scales, own)
     d, quantized, empty = _share(scales.reshape(-1, 16))
     with np.errstate(all="ignore"):
         cell_scales = (d.astype(F)[:, None] * quantized.astype(F)).ravel()
-    relevel(cells, cell_scales, np.zeros_like(cell_scales), -_HALF, _HALF - np.int32(1), levels)
+    levels, none = np.empty(cells.shape, np.uint8), np.zeros_like(cell_scales)
+    relevel(cells, cell_scales, none, own, -_HALF, _HALF - np.int32(1), levels)
     levels.reshape(-1, 256)[empty] = 0
     low_bits, high_bits = pack(levels, 4, apart=64), pack(levels, 2, shift=4)
     return np.concatenate([low_bits, high_bits, quantized.view(np.uint8), as_bytes(d)], axis=1)
