@@ -126,8 +126,14 @@ def missing_runtime(machine: Machine) -> int | None:
 
 
 def install_runtime(machine: Machine, major: int) -> Text:
-    """NVIDIA's own packages; the loader finds them by LD_LIBRARY_PATH (the manual has the line)."""
-    return same(f"{machine.install} nvidia-cuda-runtime-cu{major} nvidia-cublas-cu{major}")
+    """NVIDIA's own packages: up to 12 their names carry the version. The loader needs the path."""
+    named = ("nvidia-cuda-runtime", "nvidia-cublas")
+    packages = [f"{name}-cu{major}" if major < 13 else f'"{name}=={major}.*"' for name in named]
+    line = f"{machine.install} {' '.join(packages)}"
+    return Text(
+        f"{line}, then LD_LIBRARY_PATH as the page below has it",
+        f"{line} 다음에 아래 문서대로 LD_LIBRARY_PATH 설정",
+    )
 
 
 def _cuda_wheel(machine: Machine) -> Text:

@@ -23,6 +23,7 @@ from machines import (
 
 from komt_local.doctor import Check, Machine, examine, wheels, worst
 from komt_local.doctor.machine import Build, Cpu, Folder, Models, Nvidia, Probe
+from komt_local.llama.library import PINNED_VERSION
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
@@ -203,7 +204,9 @@ def test_remedies_use_what_installs_here() -> None:
 
 def test_the_cuda_runtime_of_the_build_is_named() -> None:
     machine, name, *_ = SICK["no runtime"]
-    assert remedy(machine, name).endswith("nvidia-cuda-runtime-cu12 nvidia-cublas-cu12")
+    assert " nvidia-cuda-runtime-cu12 nvidia-cublas-cu12, then LD_LIB" in remedy(machine, name)
+    newer = with_cuda_build(machine, major=13)
+    assert ' "nvidia-cuda-runtime==13.*" "nvidia-cublas==13.*", ' in remedy(newer, name)
 
 
 def test_threads_follow_the_limits_of_the_process() -> None:
@@ -224,3 +227,13 @@ def test_every_page_that_is_pointed_to_exists(manual: str) -> None:
     pages = {found.page for machine, *_ in SICK.values() for found in examine(machine)} - {""}
     assert len(pages) > 5
     assert pages <= set(re.findall(r'<a id="([a-z-]+)"></a>', text))
+
+
+@pytest.mark.parametrize("manual", ["troubleshooting.md", "troubleshooting.ko.md"])
+def test_the_manual_has_the_table_and_the_version_of_the_program(manual: str) -> None:
+    text = (DOCS / manual).read_text(encoding="utf-8")
+    table = wheels.table()
+    assert set(re.findall(r"`(cu\d+)`", text)) == {build.name for build in table.builds}
+    assert table.checked.isoformat() in text and table.releases[-1] in text
+    assert set(re.findall(r"llama-cpp-python==([\d.]+)", text)) == {PINNED_VERSION}
+    assert table.index in text
