@@ -152,7 +152,7 @@ def _read_base(folder: Path, settings: Mapping[str, Any], fast: Mapping[str, Any
         if len(fast.get("model", {}).get("vocab", ())) <= len(base.tokens):
             return base  # else the vocabulary was extended, and this is what it was before
     if fast:
-        return read_tokenizer_json(folder / "tokenizer.json")
+        return read_tokenizer_json(folder / "tokenizer.json", fast)
     raise SourceError(
         f"{folder} has neither tokenizer.model nor tokenizer.json; copy the tokenizer of the model "
         "there, saved with save_pretrained().",

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from komt_convert.checkpoint import read_json
 from komt_convert.errors import SourceError, UnsupportedError
 from komt_convert.vocab_pre import pre_tokenizer_name
 from komt_convert.vocab_types import Added, Base, NormalForm, Token, TokenType, looks_special
@@ -24,13 +23,12 @@ NORMAL_FORMS: Mapping[str, NormalForm]
 NORMAL_FORMS = {"NFC": "NFC", "NFD": "NFD", "NFKC": "NFKC", "NFKD": "NFKD"}
 
 
-def read_tokenizer_json(path: Path) -> Base:
-    """The tokenizer in `path`.
+def read_tokenizer_json(path: Path, settings: Mapping[str, Any]) -> Base:
+    """The tokenizer in `path`, whose JSON is `settings`.
 
     Raises SourceError for a damaged file and UnsupportedError, naming the part, for a tokenizer
     that llama.cpp cannot do.
     """
-    settings = read_json(path)
     try:
         return _read(settings, path)
     except (AttributeError, KeyError, TypeError, ValueError):

@@ -102,9 +102,9 @@ CL100K = (
 )
 
 
-def split_by(expression: str) -> dict[str, Any]:
+def split_by(expression: str, *, full: bool) -> dict[str, Any]:
     """GPT-2's tokenizer.json with another expression that cuts."""
-    settings = byte_level_json(byte_level(full=True))
+    settings = byte_level_json(byte_level(full))
     split = {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated"}
     last = {**settings["pre_tokenizer"], "use_regex": False}
     steps = [{**split, "invert": False}, last]
@@ -113,7 +113,7 @@ def split_by(expression: str) -> dict[str, Any]:
 
 def test_an_unknown_expression_that_cuts_like_a_known_one(tmp_path: Path) -> None:
     """OpenAI's own spelling, as tiktoken has it, of what Llama 3 wrote in another way."""
-    write_tokenizer_json(tmp_path, split_by(CL100K), eos=50256)
+    write_tokenizer_json(tmp_path, split_by(CL100K, full=True), eos=50256)
     vocabulary = read_vocabulary(tmp_path, 50257)
     assert vocabulary.pre == "smaug-bpe"
     assert any("not known here" in en for en, _ in vocabulary.warnings)
@@ -121,9 +121,9 @@ def test_an_unknown_expression_that_cuts_like_a_known_one(tmp_path: Path) -> Non
 
 
 def test_an_expression_that_nothing_cuts_like(tmp_path: Path) -> None:
-    write_tokenizer_json(tmp_path, split_by(r"[가-힣]|\s+|."), eos=50256)
+    write_tokenizer_json(tmp_path, split_by(r"[a-c가-힣]|\s+|.", full=False), eos=767)
     with pytest.raises(UnsupportedError, match="no pre-tokenizer that is known here"):
-        read_vocabulary(tmp_path, 50257)
+        read_vocabulary(tmp_path, 768)
 
 
 @pytest.mark.parametrize("scheme", ["always", "first", "never"])
