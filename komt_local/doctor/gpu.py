@@ -11,8 +11,10 @@ _OTHER_BACKENDS = ("vulkan", "hip", "sycl", "metal", "cann", "musa")
 _HIDDEN = ("", "-1", "none", "NoDevFiles")
 
 
-def check(machine: Machine) -> Check:
-    """The first reason that a GPU is not used, or the GPUs that are."""
+def check(machine: Machine) -> Check | None:
+    """The first reason that a GPU is not used, or the GPUs that are; nothing if none could be."""
+    if machine.probe.ended in ("killed", "failed"):
+        return None
     used = [device for device in machine.probe.devices if device.kind in ("gpu", "igpu")]
     if used:
         return _used(used)
@@ -109,6 +111,12 @@ def _no_driver(machine: Machine) -> Check:
 
 
 def _no_metal(machine: Machine) -> Check:
+    if machine.build and "metal" in machine.build.backends:
+        unseen = Text(
+            "The build has Metal, but macOS offers it no GPU, as in a virtual machine.",
+            "Metal 빌드인데 macOS가 GPU를 내주지 않습니다. 가상 머신에서 그렇습니다.",
+        )
+        return Check("gpu", "ok", unseen)
     found = Text(
         "The installed llama.cpp is built without Metal, so the GPU is not used.",
         "설치된 llama.cpp가 Metal 없이 빌드되어 GPU를 쓰지 않습니다.",

@@ -24,6 +24,7 @@ _PACKAGES = (
     "numpy",
     "sentencepiece",
     "tokenizers",
+    "numba",
     "torch",
     "transformers",
 )

@@ -169,6 +169,16 @@ def test_a_gpu_that_is_used_is_fine() -> None:
     assert found.state == "ok" and "Tesla T4 (15.6 GB / 15.8 GB)" in found.found.en
 
 
+def test_of_a_gpu_nothing_is_said_before_llama_cpp_runs() -> None:
+    machine = with_cuda_build(COLAB_T4, probe=Probe("killed", signal="SIGILL"))
+    assert [found.name for found in examine(machine) if found.state != "ok"] == ["llama.cpp"]
+
+
+def test_a_mac_without_a_gpu_is_no_trouble() -> None:
+    machine = replace(MAC, build=Build("", ("blas", "cpu", "metal")))
+    assert check(machine, "gpu").state == "ok"
+
+
 def test_the_wheel_fits_driver_runtime_and_system() -> None:
     index = "https://abetlen.github.io/llama-cpp-python/whl"
     assert remedy(COLAB_T4, "gpu").endswith(f"=={'0.3.36'} --extra-index-url {index}/cu124")

@@ -112,7 +112,6 @@ def command_folder(place: Path) -> Path:
     return folder
 
 
-@pytest.mark.skipif(not embedded().is_file(), reason="the embedded model is not built yet")
 @pytest.mark.parametrize("name", [KOREAN, ENGLISH])
 def test_the_notebook_runs(name: str, environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / name).write_bytes((ROOT / "notebooks" / name).read_bytes())
