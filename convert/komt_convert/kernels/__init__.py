@@ -26,7 +26,7 @@ Quantize = Callable[[FloatArray], NDArray[np.uint8]]
 WORTHWHILE = 1 << 25
 """So many values take ggml a second or two, which is what compiling costs the first time."""
 
-TYPES = {"Q2_K": "q2_k", "Q4_K": "q4_k", "Q5_K": "q5_k", "Q6_K": "q6_k"}
+TYPES = {"Q2_K": "q2_k", "Q3_K": "q3_k", "Q4_K": "q4_k", "Q5_K": "q5_k", "Q6_K": "q6_k"}
 """Types that have a kernel here, and its module."""
 _CHECKED_BLOCKS = 2048
 

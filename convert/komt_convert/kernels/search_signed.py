@@ -34,7 +34,7 @@ from komt_convert.kernels.lanes import (
 )
 from komt_convert.tensors import FloatArray
 
-_TINY = F(1e-15)  # GROUP_MAX_EPS
+TINY = F(1e-15)  # GROUP_MAX_EPS
 _FAR = F(1e6)  # so far above a cell of zeros that its levels are the lowest
 
 
@@ -61,11 +61,11 @@ def fit_signed(
         if weighted:
             load(weights, start, values, WEIGHT)
         _multiply(values, size, weighted)
-        _find_extreme(values, lanes, size)
+        find_extreme(values, lanes, size)
         for step in range(steps.size):
             _try_signed(values, lanes, size, half, steps[step], step == 0)
         for lane in range(min(LANES, n_cells - start)):
-            empty = lanes[MAX + lane] < _TINY
+            empty = lanes[MAX + lane] < TINY
             scales[start + lane] = ZERO if empty else lanes[SCALE + lane]
             own[start + lane, 0] = ONE if empty else lanes[OWN_ISCALE + lane]
             own[start + lane, 1] = _FAR if empty else ZERO
@@ -84,7 +84,7 @@ def _multiply(values: Any, size: int, weighted: bool) -> None:
 
 
 @part
-def _find_extreme(values: Any, lanes: Any, size: int) -> None:
+def find_extreme(values: Any, lanes: Any, size: int) -> None:
     """The first value that is largest in magnitude (MIN), and its magnitude (MAX)."""
     for lane in range(LANES):
         lanes[MIN + lane] = lanes[MAX + lane] = ZERO

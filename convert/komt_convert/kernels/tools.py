@@ -32,3 +32,10 @@ def signed_steps(half: int) -> FloatArray:
     """What `make_qx_quants` tries: the plain number first, then 0.9 less to 0.9 more."""
     others = (-(F(half) + F(0.1) * F(i)) for i in range(-9, 10) if i)
     return np.array([F(-half), *others], F)
+
+
+def largest_in_magnitude(scales: FloatArray) -> FloatArray:
+    """The first number of each row that is largest in magnitude; zero if all are, or are NaN."""
+    sizes = np.where(np.abs(scales) > 0, np.abs(scales), F(0))
+    largest: FloatArray = scales[np.arange(len(scales)), sizes.argmax(axis=1)]
+    return np.where(np.isnan(largest), F(0), largest)
