@@ -10,7 +10,7 @@ from typing import Any
 
 from ..language import say
 from ..terminal.text import printable
-from ..types import Event
+from ..types import Event, TokenLogprob
 
 
 def print_json(value: Any) -> None:
@@ -18,23 +18,27 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False), flush=True)
 
 
-def print_answer(events: Iterable[Event], *, as_json: bool) -> None:
-    """Print an answer as it comes; as JSON, one object for the whole of it.
+def print_answer(events: Iterable[Event], *, as_json: bool) -> Event:
+    """Print an answer as it comes, as JSON one object for the whole of it; return its last event.
 
     On a terminal, control characters in the text are left out: a model must not drive it.
     """
     text: list[str] = []
+    tokens: list[TokenLogprob] = []
     last = Event("")
     clean = printable if sys.stdout.isatty() else str
     for event in events:
         text.append(event.text)
+        tokens += event.tokens
         last = event
         if not as_json:
             print(clean(event.text), end="", flush=True)
     if as_json:
-        print_json(_summary("".join(text), last))
+        told = {"tokens": [_token(token) for token in tokens]} if tokens else {}
+        print_json(_summary("".join(text), last) | told)
     elif not "".join(text).endswith("\n"):
         print()
+    return last
 
 
 def _summary(text: str, last: Event) -> dict[str, Any]:
@@ -44,6 +48,12 @@ def _summary(text: str, last: Event) -> dict[str, Any]:
         "usage": asdict(last.usage),
         "timings": asdict(last.timings) if last.timings else None,
     }
+
+
+def _token(told: TokenLogprob) -> dict[str, Any]:
+    """`bytes` are there because a token need not be whole characters."""
+    one = {"id": told.token, "text": told.text, "bytes": list(told.piece), "logprob": told.logprob}
+    return one | ({"top": [_token(each) for each in told.top]} if told.top else {})
 
 
 def note(en: str, ko: str) -> None:

@@ -11,8 +11,8 @@ from ..errors import UsageError
 from ..language import say
 from . import options
 from .base import KomtCommand
-from .output import note_line, print_answer
-from .typed import MarkerWatch, composed, read_prompt, read_variables, text_or_file
+from .output import note, note_line, print_answer
+from .typed import MarkerWatch, composed, read_file, read_prompt, read_variables, text_or_file
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -67,35 +67,91 @@ if TYPE_CHECKING:
     metavar="NAME=TEXT|@FILE",
     help=say("A variable of the task (repeatable).", "작업에 넣을 변수(반복 가능)."),
 )
+@click.option(
+    "--grammar",
+    metavar="FILE",
+    help=say("GBNF that the answer must follow.", "답이 따라야 할 GBNF 문법."),
+)
+@click.option(
+    "--json-schema",
+    metavar="FILE",
+    help=say(
+        "JSON schema of the answer; the result is checked.",
+        "답의 JSON 스키마. 결과를 검사합니다.",
+    ),
+)
+@click.option(
+    "--logprobs",
+    type=click.IntRange(0, 100),
+    metavar="N",
+    help=say(
+        "With --json: how likely each token was, and the N likeliest.",
+        "--json과 함께: 토큰마다 확률과 가장 그럴듯한 N개.",
+    ),
+)
 @options.loading()
 @options.answering()
 @options.strict_input()
 @options.json_output()
 @options.quiet()
 def command(prompt: str | None, model: str | None, **given: Any) -> None:
+    given["form"] = _read_form(given)
     if given["context"] is not None:
         given["context"] = text_or_file(given["context"], "--context")
     if given["task"] is not None:
         task, values = _read_task(prompt, given)
         with options.load(model, given) as opened:
-            print_answer(_stream_task(opened, task, values, given), as_json=given["json"])
+            _print(_stream_task(opened, task, values, given), given)
         return
     text = read_prompt(prompt)
     with options.load(model, given) as opened:
-        print_answer(_stream(opened, text, given), as_json=given["json"])
+        _print(_stream(opened, text, given), given)
+
+
+def _print(events: Iterator[Event], given: dict[str, Any]) -> None:
+    last = print_answer(events, as_json=given["json"])
+    if last.finish_reason == "loop" and not given["quiet"]:
+        note(
+            "Stopped, as the answer went round in circles; --no-stop-loops lets it go on.",
+            "같은 말이 되풀이되어 멈췄습니다. --no-stop-loops를 주면 계속합니다.",
+        )
+
+
+def _read_form(given: dict[str, Any]) -> dict[str, Any]:
+    """The options that say what form the answer has, as the methods of `Model` take them."""
+    form = {}
+    if given["grammar"] is not None:
+        form["grammar"] = read_file(given["grammar"], "--grammar")
+    if given["json_schema"] is not None:
+        from ..schema import read_schema
+
+        form["json_schema"] = read_schema(read_file(given["json_schema"], "--json-schema"))
+    if given["logprobs"] is not None:
+        if not given["json"]:
+            raise UsageError(
+                "--logprobs has nowhere to go without --json; add it.",
+                "--logprobs는 --json과 함께만 쓸 수 있습니다. --json을 더하세요.",
+            )
+        form["logprobs"] = given["logprobs"]
+    return form
+
+
+def _answering(given: dict[str, Any]) -> dict[str, Any]:
+    form: dict[str, Any] = given["form"]
+    return options.answer_options(given) | form
 
 
 def _stream(model: Model, text: str, given: dict[str, Any]) -> Iterator[Event]:
     if given["raw"]:
         return model.stream_completion(
-            text, parse_special=given["parse_special"], **options.answer_options(given)
+            text, parse_special=given["parse_special"], **_answering(given)
         )
     messages: list[MessageDict] = [{"role": "user", "content": composed(text)}]
     if given["system"]:
         messages.insert(0, {"role": "system", "content": composed(given["system"])})
     typed = model.typed_markers(messages, context=given["context"])
     _watch(given).check(model.template.name, typed)
-    return model.stream(messages, context=given["context"], **options.answer_options(given))
+    return model.stream(messages, context=given["context"], **_answering(given))
 
 
 def _stream_task(
@@ -105,7 +161,7 @@ def _stream_task(
 
     prompt = task.render(values)
     _watch(given).check(task.name, markers_in(values.values(), plain_markers(prompt)))
-    answering = options.answer_options(given)
+    answering = _answering(given)
     answering["stop"] = (*task.stops, *answering["stop"])
     return model.stream_segments(prompt, prefix=task.prefix, **answering)
 
