@@ -11,8 +11,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from checkpoints import noise, write_json, write_llama_checkpoint, write_safetensors
+from checkpoints import (
+    noise,
+    write_family_checkpoint,
+    write_json,
+    write_llama_checkpoint,
+    write_safetensors,
+)
 from komt_convert import convert
+from komt_convert.checkpoint import open_checkpoint
 from komt_convert.errors import OutputError, SourceError, UnsupportedError
 from komt_convert.gguf_file import check
 from komt_convert.lora_gguf import convert_adapter
@@ -92,6 +99,32 @@ def test_the_logits_are_those_of_the_merged_model(
         assert np.abs(merged - plain).max() > 0.1
 
 
+def test_the_rows_of_fused_layers_move_with_their_weight(tmp_path: Path) -> None:
+    base = write_family_checkpoint(tmp_path / "base", "gpt-neox")
+    shapes = {
+        name: tensor.shape
+        for name, tensor in open_checkpoint(base).tensors.items()
+        if name.endswith(("query_key_value.weight", "dense.weight", "dense_h_to_4h.weight"))
+    }
+    weights = {}
+    for seed, (name, (rows, columns)) in enumerate(shapes.items()):
+        half = f"base_model.model.{name.removesuffix('.weight')}.lora_"
+        weights[f"{half}A.weight"] = noise((RANK, columns), (seed, 0))
+        weights[f"{half}B.weight"] = noise((rows, RANK), (seed, 1))
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    write_json(adapter / "adapter_config.json", {"peft_type": "LORA", "lora_alpha": 4})
+    write_safetensors(adapter / "adapter_model.safetensors", weights, "F32")
+    convert(base, tmp_path / "base.gguf", quant="F32", verify=False)
+    convert(base, tmp_path / "merged.gguf", quant="F32", verify=False, adapters=[(adapter, 1.0)])
+    convert_adapter(adapter, tmp_path / "adapter.gguf", base=base)
+    plain, merged = logits(tmp_path / "base.gguf"), logits(tmp_path / "merged.gguf")
+    added = logits(tmp_path / "base.gguf", tmp_path / "adapter.gguf")
+    # llama.cpp's GELU is a table of 16-bit numbers, where the last bits of a sum may take a step.
+    np.testing.assert_allclose(added, merged, rtol=0, atol=2e-3)
+    assert np.abs(merged - plain).max() > 0.1
+
+
 def test_what_the_file_says(base: Path, tmp_path: Path) -> None:
     report = convert_adapter(write_adapter(tmp_path / "말투"), tmp_path / "out.gguf", base=base)
     header = check(report.out)
@@ -158,7 +191,8 @@ def logits(path: Path, adapter: Path | None = None) -> NDArray[np.float32]:
         assert lora
         loras, scales = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(lora), (ctypes.c_float * 1)(1.0)
         assert llama_cpp.llama_set_adapters_lora(context, loras, 1, scales) == 0
-    ids = np.random.default_rng(1).integers(3, 1024, N_IDS).tolist()
+    n_rows = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
+    ids = np.random.default_rng(1).integers(3, n_rows, N_IDS).tolist()
     batch = llama_cpp.llama_batch_init(N_IDS, 0, 1)
     try:
         batch.n_tokens = N_IDS
@@ -167,7 +201,7 @@ def logits(path: Path, adapter: Path | None = None) -> NDArray[np.float32]:
             batch.n_seq_id[i], batch.seq_id[i][0] = 1, 0
         assert llama_cpp.llama_decode(context, batch) == 0
         found = llama_cpp.llama_get_logits(context)
-        return np.ctypeslib.as_array(found, (N_IDS, 1024)).copy()
+        return np.ctypeslib.as_array(found, (N_IDS, n_rows)).copy()
     finally:
         llama_cpp.llama_batch_free(batch)
         llama_cpp.llama_free(context)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from checkpoints import write_llama_checkpoint, write_tokenizer
+from checkpoints import write_family_checkpoint, write_llama_checkpoint, write_tokenizer
 from komt_convert import arch, convert
 from komt_convert.checkpoint import Checkpoint, open_checkpoint
 from komt_convert.gguf_file import check
@@ -90,6 +90,22 @@ def test_every_tensor_is_that_of_merge_and_unload(name: str, tmp_path: Path) -> 
     compare(expected, found)
     assert found.config["vocab_size"] == n_rows
     assert arch.lookup(found.config).tensors(found)
+
+
+def test_fused_queries_keys_and_values(tmp_path: Path) -> None:
+    """GPT-NeoX has them in one layer, whose rows change places only after the merge."""
+    base = write_family_checkpoint(tmp_path / "base", "gpt-neox")
+    targets = ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"]
+    adapters = [(write_adapter(tmp_path / "adapter", base, None, target_modules=targets), 1.0)]
+    expected = merge_and_unload(base, adapters, None)
+    expected["embed_out.weight"] = expected["lm_head.weight"]  # as transformers 5 calls it
+    found = with_adapters(open_checkpoint(base), adapters)
+    changed = 0
+    for name, tensor in found.tensors.items():
+        values = tensor.read(0, tensor.n_rows).reshape(tensor.shape)
+        np.testing.assert_allclose(values, expected[name].numpy(), rtol=0, atol=2e-6, err_msg=name)
+        changed += tensor.dtype == "F32"  # the base is BF16
+    assert changed == 4 * 2
 
 
 def test_several_adapters_are_summed(tmp_path: Path) -> None:
