@@ -42,7 +42,7 @@ _VARIABLES = (
     "http_proxy",
 )
 _LIBRARY = re.compile(r"(?:lib)?ggml-(?P<backend>[a-z]+)(?P<variant>[-.].*)?\.(?:so|dylib|dll)")
-_CUDA_RUNTIME = re.compile(r"(?:lib)?cudart(?:\.so\.|64_)(\d+)")
+_CUDA_RUNTIME = re.compile(r"(?:lib)?(?:cudart|cublas)(?:\.so\.|64_)(\d\d)")
 
 
 def measure(*, try_out: bool = True) -> Machine:

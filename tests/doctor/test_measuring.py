@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from machines import T4
 
-from komt_local.doctor import binary, child, cpu, measure, nvidia, wheels
+from komt_local.doctor import binary, child, cpu, measure, measuring, nvidia, wheels
 from komt_local.doctor.machine import Nvidia
 from komt_local.doctor.measuring import folder, installed_build, installer, read_build
 
@@ -47,13 +48,55 @@ def test_linked_libraries_are_read() -> None:
     assert "libc.so.6" in linked
 
 
-@given(st.binary(max_size=400), st.booleans())
-def test_no_file_breaks_the_reader(content: bytes, elf: bool) -> None:
+def test_a_windows_library_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "ggml-cpu.dll"
+    yes, no = bytes.fromhex("b801000000c3"), bytes.fromhex("33c0c3")
+    functions = {"ggml_cpu_has_avx": yes, "ggml_cpu_has_avx512": no, "ggml_cpu_init": b"\xc3"}
+    path.write_bytes(windows_library(functions, ["KERNEL32.dll", "cudart64_12.dll"]))
+    assert binary.built_for(path) == {"avx"}
+    assert binary.needed(path) == ("KERNEL32.dll", "cudart64_12.dll")
+
+
+def test_the_cuda_of_a_build_is_that_of_its_libraries(tmp_path: Path) -> None:
+    for library, major in (("cudart64_110.dll", 11), ("cublas64_13.dll", 13), ("a.dll", None)):
+        (tmp_path / "ggml-cuda.dll").write_bytes(windows_library({}, [library]))
+        assert measuring.read_build(tmp_path).cuda == major
+
+
+def windows_library(functions: dict[str, bytes], libraries: list[str]) -> bytes:
+    """A PE32+ file with one section at address 0x1000 that is at offset 0x200 in the file."""
+    body = bytearray(0x400)  # room for the two tables; what they point to follows
+
+    def put(content: bytes) -> int:
+        body.extend(content.ljust(16, b"\0"))
+        return 0x1000 + len(body) - len(content.ljust(16, b"\0"))
+
+    def array(kind: str, values: list[int]) -> int:
+        return put(struct.pack(f"<{len(values)}{kind}", *values))
+
+    code = array("I", [put(content) for content in functions.values()])
+    names = array("I", [put(name.encode() + b"\0") for name in functions])
+    ordinals = array("H", list(range(len(functions))))
+    struct.pack_into("<4I", body, 24, len(functions), code, names, ordinals)
+    for i, library in enumerate(libraries):
+        struct.pack_into("<12xI", body, 0x100 + 20 * i, put(library.encode() + b"\0"))
+    header = bytearray(0x200)
+    header[:2] = b"MZ"
+    struct.pack_into("<I", header, 0x3C, 0x40)
+    struct.pack_into("<4s2xH12xH", header, 0x40, b"PE\0\0", 1, 240)
+    struct.pack_into("<H", header, 0x58, 0x20B)
+    struct.pack_into("<I4xI", header, 0x58 + 112, 0x1000, 0x1100)
+    struct.pack_into("<8x4I", header, 0x58 + 240, len(body), 0x1000, len(body), 0x200)
+    return bytes(header + body)
+
+
+@given(st.binary(max_size=400), st.sampled_from([b"", b"\x7fELF\x02\x01", b"MZ"]))
+def test_no_file_breaks_the_reader(content: bytes, kind: bytes) -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "library"
-        path.write_bytes((b"\x7fELF\x02\x01" if elf else b"") + content)
+        path.write_bytes(kind + content)
         assert binary.built_for(path) is None
         assert isinstance(binary.needed(path), tuple)
 
