@@ -168,6 +168,12 @@ OTHER_FAMILIES: dict[str, tuple[str, dict[str, Any], str]] = {
     "relu": ("gpt-neox", {"hidden_act": "relu"}, "hidden_act 'relu'"),
     "wide heads": ("qwen2", {"head_dim": 64}, "head_dim 64"),
     "factors": ("qwen2", {"rope_scaling": {"rope_type": "llama3"}}, "'llama3'"),
+    "betas of its own": (
+        "qwen2",
+        {"rope_scaling": {"type": "yarn", "factor": 4.0, "beta_fast": 64}},
+        "'beta_fast': 64",
+    ),
+    "a base of one": ("qwen2", {"rope_theta": 1.0}, "rope_theta 1.0"),
     "a part is rotated": ("qwen3", {"partial_rotary_factor": 0.5}, "partial_rotary_factor 0.5"),
     "both directions": ("gemma2", {"use_bidirectional_attention": True}, "bidirectional"),
     "another scale": ("gemma2", {"query_pre_attn_scalar": 32}, "query_pre_attn_scalar 32"),

@@ -26,6 +26,14 @@ N_TOKENS = 200
 SMALL = {"n_layers": 2, "hidden_size": 128, "intermediate_size": 192, "dtype": "BF16"}
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 
+YARN = {"rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 64}
+UNUSUAL_YARN: dict[str, dict[str, Any]] = {
+    "Kanana's betas": {"beta_fast": 64, "beta_slow": 2},
+    "an attention factor": {"attention_factor": 1.3},
+    "mscale": {"mscale": 0.7, "mscale_all_dim": 1.0},
+    "not truncated": {"truncate": False, "attention_factor": 1.1},
+}
+
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
     "grouped": {"n_kv_heads": 2},
@@ -54,6 +62,15 @@ CASES: dict[str, dict[str, Any]] = {
             },
             "max_position_embeddings": 512,
         },
+    },
+    **{
+        f"yarn, {name}": {
+            "config": {
+                "rope_scaling": {**YARN, **change},
+                "max_position_embeddings": 512,
+            }
+        }
+        for name, change in UNUSUAL_YARN.items()
     },
     "mistral": {
         "n_kv_heads": 2,
@@ -111,6 +128,7 @@ FAMILY_CASES: dict[str, tuple[str, dict[str, Any]]] = {
             },
         },
     ),
+    "qwen3, yarn": ("qwen3", {"rope_scaling": {**YARN, "attention_factor": 1.0}}),
     "qwen2, yarn": (
         "qwen2",
         {
