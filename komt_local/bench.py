@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from .hardware import physical_cores
-from .llama import Context, NativeModel, Span, load
+from .llama import Context, NativeModel, Span, gpus, load
 
 _BATCH = 512
 
@@ -48,7 +48,7 @@ def measure(
 ) -> BenchResult:
     """Load the model at `path` and measure it. Raises InvalidModel and OutOfMemory."""
     threads = threads or physical_cores()
-    model = load(path)
+    model = load(path, n_gpu_layers=-1 if gpus() else 0)
     try:
         n_ctx = max(n_prompt, n_gen)
         with Context(model, n_ctx=n_ctx, n_batch=_BATCH, threads=threads) as context:

@@ -16,7 +16,7 @@ from .errors import OutOfMemory
 DEFAULT_CONTEXT = 8192
 """Tokens, where the model was trained on that many and the memory holds them."""
 _CELL_PADDING = 256  # llama.cpp rounds a context up to whole blocks of cells
-_RESERVE = 64 << 20  # the interpreter, the tokenizer, scratch of other parts
+RESERVE = 64 << 20  # the interpreter, the tokenizer, scratch of other parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Need:
 
     @property
     def total(self) -> int:
-        return self.weights + self.kv_cache + self.compute + _RESERVE
+        return self.weights + self.kv_cache + self.compute + RESERVE
 
 
 def kv_cache_bytes(shape: Shape, n_ctx: int, demand: Demand) -> int:
@@ -73,6 +73,11 @@ def compute_bytes(shape: Shape, n_ctx: int, demand: Demand) -> int:
     mask = 2 * demand.n_batch * n_ctx
     logits = 2 * 4 * demand.n_outputs * shape.n_vocab
     return activations + mask + logits
+
+
+def input_bytes(shape: Shape, demand: Demand) -> int:
+    """About what the machine's buffers take where every layer is on a GPU: input and logits."""
+    return 4 * demand.n_batch * shape.n_embd + 4 * demand.n_outputs * shape.n_vocab
 
 
 def need(shape: Shape, weights: int, n_ctx: int, demand: Demand) -> Need:

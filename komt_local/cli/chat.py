@@ -59,6 +59,8 @@ if TYPE_CHECKING:
 def command(model: str | None, **given: Any) -> None:
     people_watch = sys.stdin.isatty() and sys.stdout.isatty()
     name, model = sessions.choose(given, model)
+    if given["dry_run"]:
+        return options.print_plan(model, given)
     with options.load(model, given) as opened:
         chat, keeper = _open_chat(opened, given, styled=people_watch)
         if people_watch and not given["quiet"]:

@@ -9,7 +9,7 @@ import click
 
 from ..errors import UsageError
 from ..language import say
-from .output import note
+from .output import note, print_json
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -75,6 +75,14 @@ def loading() -> Decorator:
             type=GpuLayers(),
             default="auto",
             help=say("Layers on the GPU.", "GPU에 올릴 층 수."),
+        ),
+        click.option(
+            "--dry-run",
+            is_flag=True,
+            help=say(
+                "Only print what would lie where in memory.",
+                "메모리에 무엇이 어디 놓일지만 출력합니다.",
+            ),
         ),
         lora(
             "Run with a LoRA adapter: a GGUF file or a PEFT folder (repeatable).",
@@ -251,20 +259,34 @@ def answer_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return limits | sampling_of(options)
 
 
+def _how_to_load(options: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("threads", "gpu_layers", "draft", "cache_type_k", "cache_type_v")
+    return {"n_ctx": options["ctx_size"], **{name: options[name] for name in names}}
+
+
+def print_plan(reference: str | None, options: Mapping[str, Any]) -> None:
+    """Print what `load` would do, and load nothing."""
+    from dataclasses import asdict
+
+    from ..model import Model
+
+    plan, lines = Model.plan(reference, **_how_to_load(options))
+    if options.get("json"):
+        print_json(asdict(plan))
+        return
+    for line in lines:
+        click.echo(say(line.en, line.ko))
+
+
 def load(reference: str | None, options: Mapping[str, Any]) -> Model:
     """Open the model that the command line names, as its options say."""
     from ..model import Model
 
     model = Model.load(
         reference,
-        n_ctx=options["ctx_size"],
-        threads=options["threads"],
-        gpu_layers=options["gpu_layers"],
         template=options.get("template"),
         lora=adapters_of(options),
-        draft=options["draft"],
-        cache_type_k=options["cache_type_k"],
-        cache_type_v=options["cache_type_v"],
+        **_how_to_load(options),
     )
     if not options["quiet"]:
         for said in model.notes:

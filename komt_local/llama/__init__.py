@@ -1,5 +1,6 @@
 """The seam to llama.cpp: everything that touches `llama_cpp`, and nothing that decides anything.
 
+    gpus() -> list[Device]        what it can compute on besides the processor
     load(path) -> NativeModel     weights and vocabulary: facts, tokenize, piece
     Context(model, ...)           memory for sequences: decode, sample, logits, keep, copy
     Sampler(model, sampling)      how the next token is chosen, a chain in C
@@ -15,9 +16,10 @@ from __future__ import annotations
 
 from .adapters import Adapter, load_adapter
 from .context import ABORTED, NO_SLOT, Context, Span
+from .devices import gpus
 from .grammar import check_grammar
 from .library import PINNED_VERSION
-from .loaded import NativeModel, load
+from .loaded import NativeModel, check, load
 from .sampler import Sampler
 
 __all__ = [
@@ -29,7 +31,9 @@ __all__ = [
     "NativeModel",
     "Sampler",
     "Span",
+    "check",
     "check_grammar",
+    "gpus",
     "load",
     "load_adapter",
 ]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,22 +19,30 @@ from numpy.typing import NDArray
 from ..errors import Closed, InvalidModel, UsageError
 from .library import complaint, logging, native
 
+if TYPE_CHECKING:
+    from komt_convert.gguf_file import Header
 
-def load(path: Path, *, gpu_layers: int | Literal["auto", "all"] = "auto") -> NativeModel:
-    """Check a GGUF file and have llama.cpp map it.
+
+def check(path: Path) -> Header:
+    """The header of a GGUF file that llama.cpp may see. Raises InvalidModel for any other."""
+    from komt_convert import gguf_file
+    from komt_convert.errors import GGUFError
+
+    try:
+        return gguf_file.check(path)
+    except GGUFError as error:
+        raise InvalidModel(str(error), error.ko) from error
+
+
+def load(path: Path, *, n_gpu_layers: int = 0) -> NativeModel:
+    """Check a GGUF file and have llama.cpp map it, its last layers on GPUs.
 
     Raises InvalidModel for a file that is not a whole, sane GGUF or that llama.cpp refuses.
     """
-    from komt_convert.errors import GGUFError
-    from komt_convert.gguf_file import check
-
-    try:
-        check(path)
-    except GGUFError as error:
-        raise InvalidModel(str(error), error.ko) from error
+    check(path)
     library = native()
     params = library.llama_model_default_params()
-    params.n_gpu_layers = _n_gpu_layers(library, gpu_layers)
+    params.n_gpu_layers = n_gpu_layers
     with logging():
         pointer = library.llama_model_load_from_file(os.fsencode(path), params)
         if not pointer:
@@ -49,13 +57,6 @@ def _refused(path: Path, why: str) -> InvalidModel:
         f"llama.cpp가 {str(path)!r} 파일을 열지 못합니다({why}). 모델을 다시 변환하거나 "
         "지원하는 구조인지 확인하세요.",
     )
-
-
-def _n_gpu_layers(library: ModuleType, wanted: int | str) -> int:
-    """llama.cpp's number: negative for all, 0 where it was built without a GPU."""
-    if not library.llama_supports_gpu_offload():
-        return 0
-    return wanted if isinstance(wanted, int) else -1
 
 
 NormalForm = Literal["NFC", "NFD", "NFKC", "NFKD"]

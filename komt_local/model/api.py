@@ -28,7 +28,7 @@ from .asked import (
 )
 from .conversation import Conversation
 from .defaults import default_sampling
-from .loading import Note, start
+from .loading import Note, describe, notes_of, plan, start
 from .options import Loading, read_loading
 from .reader import Reader
 from .stream import Stream
@@ -36,6 +36,7 @@ from .stream import Stream
 if TYPE_CHECKING:
     from ..engine import Engine
     from ..llama import NativeModel
+    from ..offload import Plan
 
 
 class Model(Reader):
@@ -79,9 +80,9 @@ class Model(Reader):
         if template is not None:
             prompts.choose(template, None)
         path = library.resolve(reference)
-        native, engine, n_ctx, notes = start(path, wanted)
-        model = cls(native, engine, n_ctx=n_ctx, template=template)
-        model.notes, model._loading = notes, wanted
+        native, engine, planned = start(path, wanted)
+        model = cls(native, engine, n_ctx=planned.n_ctx, template=template)
+        model.notes, model._loading = notes_of(planned, native.n_ctx_train), wanted
         try:
             model.set_adapters(lora)
         except BaseException:
@@ -89,6 +90,18 @@ class Model(Reader):
             raise
         library.touch(path)
         return model
+
+    @staticmethod
+    def plan(reference: str | Path | None = None, **options: Any) -> tuple[Plan, tuple[Note, ...]]:
+        """How `load` would load the file, in numbers and in lines; nothing large is read.
+
+        Raises as `load` does.
+        """
+        from .. import library
+
+        path = library.resolve(reference)
+        planned = plan(path, read_loading(options))
+        return planned, (*describe(planned), *notes_of(planned, 0))
 
     def stream(
         self,

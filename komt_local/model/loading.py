@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from .. import hardware
+from .. import hardware, offload
 from .options import Loading
+from .sizes import size_of
 
 if TYPE_CHECKING:
     from ..engine import Engine
     from ..llama import NativeModel
+    from ..offload import Plan, Share
 
 
 class Note(NamedTuple):
@@ -20,21 +22,43 @@ class Note(NamedTuple):
     ko: str
 
 
-def start(path: Path, wanted: Loading) -> tuple[NativeModel, Engine, int, tuple[Note, ...]]:
-    """Have the file in memory and an engine on it; the context's size, and what to tell.
+class Started(NamedTuple):
+    """A model in memory, an engine on it, and how that was planned."""
+
+    native: NativeModel
+    engine: Engine
+    plan: Plan
+
+
+def plan(path: Path, wanted: Loading) -> Plan:
+    """How a file would be loaded. Raises InvalidModel, and OutOfMemory with what would fit."""
+    from .. import llama
+
+    size = size_of(llama.check(path))
+    return offload.plan(
+        size,
+        _demand(wanted),
+        llama.gpus(),
+        hardware.available_memory(),
+        n_ctx=wanted.n_ctx,
+        layers=wanted.gpu_layers,
+    )
+
+
+def start(path: Path, wanted: Loading) -> Started:
+    """Have the file in memory and an engine on it, as planned.
 
     Raises InvalidModel, EngineError and OutOfMemory; nothing stays in memory then.
     """
     from .. import llama
     from ..engine import Engine
 
-    available = hardware.available_memory()
-    native = llama.load(path, gpu_layers=wanted.gpu_layers)
+    planned = plan(path, wanted)
+    native = llama.load(path, n_gpu_layers=planned.n_gpu_layers)
     try:
-        n_ctx, notes = fit_context(native, wanted, available)
         context = llama.Context(
             native,
-            n_ctx=n_ctx,
+            n_ctx=planned.n_ctx,
             n_slots=wanted.n_slots,
             n_batch=wanted.n_batch,
             n_outputs=wanted.n_outputs,
@@ -51,27 +75,19 @@ def start(path: Path, wanted: Loading) -> tuple[NativeModel, Engine, int, tuple[
         draft=wanted.draft,
         on_end=native.close,
     )
-    return native, engine, n_ctx, notes
+    return Started(native, engine, planned)
 
 
-def fit_context(
-    native: NativeModel, loading: Loading, available: int
-) -> tuple[int, tuple[Note, ...]]:
-    """The context to take, and what to tell about it. Raises OutOfMemory with what would fit.
-
-    Without a wish: what the model was trained on, up to `hardware.DEFAULT_CONTEXT` and to what
-    fits. A larger one than trained is granted, with a note.
-    """
-    shape, demand = _shape(native), _demand(loading)
-    trained = native.n_ctx_train or hardware.DEFAULT_CONTEXT
-    wanted = loading.n_ctx or min(trained, hardware.DEFAULT_CONTEXT)
-    fits = hardware.largest_context(shape, native.size, wanted, demand, available)
-    if fits >= wanted:
-        return wanted, _beyond_training(wanted, trained)
-    if loading.n_ctx is None and fits:
-        return fits, (_shrunk(fits, wanted),)
-    needed = hardware.need(shape, native.size, wanted, demand)
-    raise hardware.too_large(wanted, loading.n_slots, needed, available, fits)
+def notes_of(plan: Plan, n_ctx_train: int) -> tuple[Note, ...]:
+    """What is worth telling of a plan."""
+    notes = []
+    if n_ctx_train and plan.n_ctx > n_ctx_train:
+        notes.append(_beyond_training(n_ctx_train))
+    if plan.n_ctx < plan.wanted_ctx:
+        notes.append(_shrunk(plan.n_ctx, plan.wanted_ctx))
+    if len(plan.shares) > 1 and not plan.is_whole:
+        notes += _partly(plan)
+    return tuple(notes)
 
 
 def _demand(loading: Loading) -> hardware.Demand:
@@ -79,31 +95,50 @@ def _demand(loading: Loading) -> hardware.Demand:
     return hardware.Demand(loading.n_slots, loading.n_batch, n_outputs, loading.value_bytes)
 
 
-def _shape(native: NativeModel) -> hardware.Shape:
-    def of_architecture(key: str, default: int) -> int:
-        value = native.metadata.get(f"{native.metadata.get('general.architecture')}.{key}", "")
-        return int(value) if value.isdigit() else default
-
-    n_layer, n_embd, n_head, n_head_kv = native.dimensions
-    head = n_embd // max(n_head, 1)
-    keys = of_architecture("attention.key_length", head)
-    values = of_architecture("attention.value_length", head)
-    n_ff = of_architecture("feed_forward_length", 4 * n_embd)
-    return hardware.Shape(n_layer, n_head_kv * (keys + values), n_embd, n_ff, native.n_vocab)
-
-
-def _beyond_training(wanted: int, trained: int) -> tuple[Note, ...]:
-    if wanted <= trained:
-        return ()
-    note = Note(
+def _beyond_training(trained: int) -> Note:
+    return Note(
         f"The model was trained on {trained:,} tokens; beyond that its answers get worse.",
         f"{trained:,}토큰까지 학습한 모델입니다. 그보다 길어지면 답의 질이 떨어집니다.",
     )
-    return (note,)
 
 
 def _shrunk(fits: int, wanted: int) -> Note:
     return Note(
         f"The context is {fits:,} tokens instead of {wanted:,}, as memory is short.",
         f"메모리가 모자라 컨텍스트를 {wanted:,} 대신 {fits:,}토큰으로 잡았습니다.",
+    )
+
+
+def _partly(plan: Plan) -> list[Note]:
+    better = [(f"-c {n}", f"-c {n}") for n in (plan.smaller_context,) if n]
+    better += [(f"the model as {t}", f"{t} 모델") for t in (plan.smaller_type,) if t]
+    en, ko = (" or ".join(b[0] for b in better), "이나 ".join(b[1] for b in better))
+    return [
+        Note(
+            f"{plan.n_gpu_layers} of {plan.n_layers} layers are on the GPU"
+            + (f"; with {en} all would be." if better else "."),
+            f"{plan.n_layers}층 중 {plan.n_gpu_layers}층이 GPU에 있습니다."
+            + (f" {ko}(이)라면 모두 올라갑니다." if better else ""),
+        )
+    ]
+
+
+def describe(plan: Plan) -> list[Note]:
+    """The plan in lines: what lies where, and how much of what is free there."""
+    return [_describe(share, plan) for share in (*plan.shares[1:], plan.machine)]
+
+
+def _describe(share: Share, plan: Plan) -> Note:
+    gb = hardware.gigabytes
+    where = ("machine", "시스템 메모리")
+    if share.device:
+        where = (f"{share.device.name} ({share.device.description})",) * 2
+    sizes = (gb(share.weights), gb(share.kv_cache), gb(share.compute), gb(share.free))
+    return Note(
+        "{}: {}/{} layers; model {}, KV cache {} ({:,} tokens), buffers {}; {} free".format(
+            where[0], share.n_layers, plan.n_layers, *sizes[:2], plan.n_ctx, *sizes[2:]
+        ),
+        "{}: {}/{}층, 모델 {}, KV 캐시 {}({:,}토큰), 버퍼 {}, 빈 메모리 {}".format(
+            where[1], share.n_layers, plan.n_layers, *sizes[:2], plan.n_ctx, *sizes[2:]
+        ),
     )
