@@ -95,6 +95,8 @@ if TYPE_CHECKING:
 @options.json_output()
 @options.quiet()
 def command(prompt: str | None, model: str | None, **given: Any) -> None:
+    if given["dry_run"]:
+        return options.print_plan(model, given)
     given["form"] = _read_form(given)
     if given["context"] is not None:
         given["context"] = text_or_file(given["context"], "--context")

@@ -135,3 +135,15 @@ def test_bench_measures_both_speeds(chat_gguf: Path, capsys: pytest.CaptureFixtu
     result = json.loads(capsys.readouterr().out)
     assert result["prompt_tokens_per_second"] > 0
     assert result["generated_tokens_per_second"] > 0
+
+
+def test_a_dry_run_says_what_would_lie_where(
+    chat_gguf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in (["run", "-m"], ["chat"]):
+        assert run([*command, str(chat_gguf), "--dry-run", "-c", "4096", "-ngl", "0"]) == 0
+        shown = capsys.readouterr().out
+        assert shown.startswith("machine: 2/2 layers; model 17 MB, KV cache 1 MB (4,096 tokens)")
+    assert run(["run", "-m", str(chat_gguf), "--dry-run", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["n_ctx"] == 8192 and plan["shares"][0]["device"] is None
