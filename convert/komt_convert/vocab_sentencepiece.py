@@ -146,7 +146,8 @@ def _encoded(number: int) -> bytes:
 
 def _cut(text: str, tokens: Mapping[str, int]) -> Iterator[str | int]:
     """A text as ids of tokens and what lies between them; of several in one place, the longest."""
-    longest_first = sorted(filter(None, tokens), key=len, reverse=True)
+    there = (token for token in tokens if token and token in text)
+    longest_first = sorted(there, key=len, reverse=True)
     if not longest_first:
         yield from [text] if text else ()
         return
