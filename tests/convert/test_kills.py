@@ -66,17 +66,20 @@ def kill_and_look(moments: list[float], source: Path, folder: Path) -> tuple[int
         out = folder / f"{i}" / "모델.gguf"
         out.parent.mkdir()
         n_killed += kill_after(seconds, source, out)
-        left = sorted(path.name for path in out.parent.iterdir())
-        if out.exists():  # it was done, all but its last words
-            assert left == [out.name], seconds
+        left = [path.name for path in out.parent.iterdir() if path.suffix != ".partial"]
+        n_left += not left and any(out.parent.iterdir())
+        if left:  # it was done, but for its last words
+            assert set(left) <= both(out), seconds
             assert check(out).n_parameters
-        else:
-            assert all(name.endswith(".partial") for name in left), seconds
-            n_left += bool(left)
-        convert(source, out, quant="Q4_0", verify=False, force=True)
-        assert os.listdir(out.parent) == [out.name], seconds
+        convert(source, out, quant="Q4_0", verify=False, force=True).save()
+        assert set(os.listdir(out.parent)) == both(out), seconds
         out.unlink()
     return n_killed, n_left
+
+
+def both(out: Path) -> set[str]:
+    """The file and its report."""
+    return {out.name, f"{out.name}.report.json"}
 
 
 def moments(count: int, source: Path, folder: Path) -> list[float]:
