@@ -23,6 +23,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "prompts": {"types", "errors"},
     "detokenize": {"types", "errors"},
     "scheduler": {"types", "errors"},
+    "loops": set(),
+    "schema": {"errors"},
     "hardware": {"types", "errors"},
     "offload": {"hardware", "errors"},
     "references": {"errors"},
@@ -38,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bench": {"types", "errors", "llama", "hardware"},
     "model": {
         "types", "errors", "engine", "llama", "library", "hardware", "prompts", "detokenize",
-        "komt_convert", "offload", "scheduler",
+        "komt_convert", "offload", "scheduler", "loops", "schema",
     },
     "sessions": {"types", "errors", "library", "model"},
     "terminal": {"language", "types", "errors"},
