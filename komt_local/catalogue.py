@@ -6,6 +6,8 @@ listed there as such; the file that is downloaded decides in any case.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
@@ -75,6 +77,50 @@ def of_repo(repo: str) -> Model | None:
     """The model whose checkpoint or GGUF files lie in `org/repo`."""
     wanted = repo.lower()
     return next((m for m in models() if wanted in (r.lower() for r in m.repos())), None)
+
+
+def of_identity(said: Mapping[str, Any]) -> Model | None:
+    """The model that a file's metadata names: by its repository, its name, or its base model.
+
+    `said` are keys `general.…` of a GGUF. A base model counts last: a fine-tune often keeps the
+    prompt of what it was made from, but not always.
+    """
+    texts = {key: value for key, value in said.items() if isinstance(value, str)}
+    own = [texts[key] for key in _REPOSITORY_KEYS if key in texts]
+    names = [texts[key] for key in ("general.name", "general.basename") if key in texts]
+    bases = [value for key, value in sorted(texts.items()) if _BASE_REPOSITORY.match(key)]
+    base_names = [value for key, value in sorted(texts.items()) if _BASE_NAME.match(key)]
+    found = (*map(_of_url, own), *map(_of_title, names), *map(_of_url, bases))
+    return next(filter(None, (*found, *map(_of_title, base_names))), None)
+
+
+_REPOSITORY_KEYS = (
+    "general.source.huggingface.repository",
+    "general.source.repo_url",
+    "general.source.url",
+    "general.repo_url",
+    "general.url",
+)
+_BASE_REPOSITORY = re.compile(r"general\.base_model\.\d+\.repo_url$")
+_BASE_NAME = re.compile(r"general\.base_model\.\d+\.name$")
+_NO_LETTER = re.compile(r"[\W_]+")
+
+
+def _of_url(text: str) -> Model | None:
+    """By the `org/repo` at the end of an address of a hub, or by that alone."""
+    parts = text.rstrip("/").split("/")
+    return of_repo("/".join(parts[-2:])) if len(parts) >= 2 else None
+
+
+def _of_title(text: str) -> Model | None:
+    """By a name or title that is the same but for case and punctuation."""
+    wanted = _NO_LETTER.sub("", text).lower()
+    return next((m for m in models() if wanted in _titles(m)), None)
+
+
+def _titles(model: Model) -> set[str]:
+    own = (*model.names(), model.title, *(repo.split("/")[-1] for repo in model.repos()))
+    return {_NO_LETTER.sub("", text).lower() for text in own}
 
 
 def near(name: str) -> list[str]:

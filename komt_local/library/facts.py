@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a GGUF file says about itself; texts are empty where it says nothing."""
+    """What a GGUF file says about itself; texts are empty where it says nothing.
+
+    `identity` are the texts under `general.…`, by which the catalogue may know the model.
+    """
 
     path: Path
     name: str
@@ -32,10 +36,12 @@ class Facts:
     chat_template: str | None
     bos: str
     eos: str
+    identity: Mapping[str, str]
 
     def as_dict(self) -> dict[str, Any]:
         """The facts as JSON has them."""
-        return asdict(self) | {"path": str(self.path)}
+        plain = {name: value for name, value in asdict(self).items() if name != "identity"}
+        return plain | {"path": str(self.path)}
 
 
 def type_known(path: Path, facts: Facts | None) -> str:
@@ -85,4 +91,5 @@ def _facts(header: Header) -> Facts:
         chat_template=text("tokenizer.chat_template") or None,
         bos=token("bos"),
         eos=token("eos"),
+        identity={key: text(key) for key in header.metadata if key.startswith("general.")},
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..errors import ModelNotFound, UsageError
 from ..references import Reference, parse
@@ -48,13 +48,17 @@ def resolve_text(text: str) -> Path:
     return found
 
 
-def template_for(path: Path) -> str | None:
-    """The template that the catalogue knows for a file which carries none: by its repository."""
+def template_for(path: Path, said: Mapping[str, Any] | None = None) -> str | None:
+    """The template that the catalogue knows for a file which carries none.
+
+    By the repository that it came from, else by what its metadata (`said`) calls itself.
+    """
     from .. import catalogue
 
     record = records.load().records.get(str(path.absolute()))
     repo = record.repo if record else cache.repo_of(path)
     model = catalogue.of_repo(repo) if repo else None
+    model = model or catalogue.of_identity(said or {})
     return (model.template or None) if model else None
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from .. import prompts
 from ..errors import Closed, ContextOverflow
 from ..scheduler import common_prefix
-from ..types import Answer, Score
+from ..types import Answer, Score, TokenScore
 from .adapters import Adapters, AdapterSource
 from .answers import Ask, fold
 from .asked import (
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from ..engine import Engine
     from ..llama import NativeModel
     from ..offload import Plan
+    from .detect import Fit
+    from .stops import Stops
 
 
 class Model(Reader):
@@ -184,6 +186,41 @@ class Model(Reader):
         """
         segments = self.render(messages, **form)
         return self._score(segments, (*segments, prompts.Segment(answer, ours=False)))
+
+    def explain_stops(self, messages: Messages, *, max_tokens: int = 256, **options: Any) -> Stops:
+        """Answer with the file's end tokens alone, and tell how likely an end was where.
+
+        `options` as for `stream`, but for `stop`.
+        """
+        from .stops import explain
+
+        name = options.pop("template", None)
+        chosen = self.choose_template(name)
+        tokens = self.prompt_tokens(messages, template=name, context=options.pop("context", None))
+        settings = default_sampling(self.metadata, chosen) | options
+        ask = self._ask(tokens, (), max_tokens, {"logprobs": 0, "stop_loops": False} | settings)
+        ends = {self._native.token_text(token): token for token in sorted(ask.end_tokens)}
+        ask = replace(ask, watched=tuple(ends.values()))
+        answer = fold(self._start(replace(ask, drops_first_space=self._native.is_sentencepiece)))
+        others = [(each.name, each.stops) for each in prompts.PRESETS.values()]
+        return explain(answer, ends, [(chosen.name, chosen.stops), *others])
+
+    def rank_templates(self, names: Iterable[str] | None = None) -> list[Fit]:
+        """Which template the model was trained with, by its own word: the best fit first.
+
+        Without `names`, of all presets. One evaluation of some dozens of tokens for each.
+        """
+        from .detect import rank
+
+        def score(tokens: list[int]) -> Sequence[TokenScore]:
+            request = self._engine.score(tokens, 1, adapters=self._adapters.current)
+            for _ in request:
+                pass
+            return request.scores
+
+        chosen = [self.choose_template(name) for name in names or prompts.PRESETS]
+        native, texts = self._native, self._texts_of_ends()
+        return rank(chosen, native, texts, score)
 
     def score_completion(self, text: str, continuation: str) -> Score:
         """How likely it is that a text goes on like this: no template, the model's own BOS.

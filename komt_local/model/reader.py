@@ -58,7 +58,9 @@ class Reader:
 
     @cached_property
     def template(self) -> prompts.Template:
-        """The prompt convention: the one named, the file's own, or the one its repository has.
+        """The prompt convention: the one named, the file's own, or the one the catalogue knows.
+
+        The catalogue goes by the repository that the file is from, else by its metadata.
 
         Raises TemplateError when there is none of these.
         """
@@ -66,7 +68,7 @@ class Reader:
 
         name, carried = self._template_name, self._native.chat_template
         if name is None and carried is None:
-            name = library.template_for(self.path)
+            name = library.template_for(self.path, self.metadata)
         return prompts.choose(name, carried)
 
     def tokenize(self, text: str, *, special: bool = False) -> list[int]:
@@ -82,14 +84,15 @@ class Reader:
         self, messages: Messages, *, template: str | None = None, context: str | None = None
     ) -> tuple[prompts.Segment, ...]:
         """The prompt as text, in segments that say who wrote them."""
-        native = self._native
-        return prompts.render(
-            self.choose_template(template),
-            read_messages(messages),
-            context=context,
-            bos="" if native.bos_token is None else native.token_text(native.bos_token),
-            eos="" if native.eos is None else native.token_text(native.eos),
-        )
+        bos, eos = self._texts_of_ends()
+        chosen = self.choose_template(template)
+        return prompts.render(chosen, read_messages(messages), context=context, bos=bos, eos=eos)
+
+    def _texts_of_ends(self) -> tuple[str, str]:
+        """BOS and EOS as a template may write them; empty where the file has none."""
+        tokens = (self._native.bos_token, self._native.eos)
+        bos, eos = ("" if t is None else self._native.token_text(t) for t in tokens)
+        return bos, eos
 
     def prompt_tokens(
         self, messages: Messages, *, template: str | None = None, context: str | None = None

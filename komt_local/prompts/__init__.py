@@ -4,7 +4,8 @@
 
 `presets` is the table of prompt conventions (each a `template`, written by `turns`), `choose` picks
 one, `jinja` renders it without losing sight of who wrote what, `segments` turns the result into
-ids in which nothing that a user typed is a control token. None of it runs a model or reads a file.
+ids in which nothing that a user typed is a control token. None of it runs a model;
+`own` and `tasks` read files of the user's.
 """
 
 from __future__ import annotations

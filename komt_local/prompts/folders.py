@@ -17,6 +17,11 @@ def config_folder() -> Path:
     return (Path(config) if config else Path.home() / ".config") / "komt-local"
 
 
+def template_folder() -> Path:
+    """Where templates of one's own are: `own` reads them."""
+    return config_folder() / "templates"
+
+
 def task_folders() -> list[Path]:
     """The folders whose task files come before the built-in ones."""
     return [config_folder() / "tasks"]
