@@ -10,12 +10,22 @@ import os
 
 from .errors import KomtError
 
+_chosen: str | None = None
+
+
+def use(language: str | None) -> None:
+    """Speak `ko` or `en` from now on in this process; None goes back to the surroundings."""
+    global _chosen
+    _chosen = language
+
 
 def speaks_korean() -> bool:
-    """Whether to speak Korean: `KOMT_LOCAL_LANG` if set, else the locale's language.
+    """Whether to speak Korean: as `use` says, else `KOMT_LOCAL_LANG`, else the locale's language.
 
     The locale is read as POSIX orders it: LC_ALL, then LC_MESSAGES, then LANG.
     """
+    if _chosen is not None:
+        return _chosen == "ko"
     for variable in ("KOMT_LOCAL_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
         if value := os.environ.get(variable):
             return value.lower().startswith("ko")

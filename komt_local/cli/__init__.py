@@ -12,8 +12,8 @@ from importlib import import_module
 
 import click
 
-from ..language import say, say_error
-from .base import KomtCommand, KomtGroup, say_usage_error
+from ..language import say, say_error, use
+from .base import KomtCommand, KomtGroup, language_of, say_usage_error
 
 # name → the line that `komt-local --help` shows for it (English, Korean).
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -122,6 +122,7 @@ def run(arguments: Sequence[str]) -> int:
     from ..errors import KomtError
     from .welcome import is_wanted, welcome
 
+    use(language_of(arguments))
     try:
         if not arguments and "_KOMT_LOCAL_COMPLETE" not in os.environ and is_wanted():
             welcome()

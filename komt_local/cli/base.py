@@ -3,17 +3,53 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from ..language import say
+from ..language import say, use
 from .completing import let_complete
+
+LANGUAGES = ("ko", "en")
+
+
+def language_of(arguments: Sequence[str]) -> str | None:
+    """The language that `--lang` asks for, before anything is built: helps are made at import."""
+    ends = arguments.index("--") if "--" in arguments else len(arguments)
+    for n, argument in enumerate(arguments[:ends]):
+        name, _, value = argument.partition("=")
+        if name == "--lang":
+            value = value or next(iter(arguments[n + 1 :]), "")
+            return value if value in LANGUAGES else None
+    return None
+
+
+def _language_option() -> click.Option:
+    """It has been obeyed when click comes to it; here it is checked, and shown in the help."""
+    return click.Option(
+        ["--lang"],
+        type=click.Choice(LANGUAGES),
+        is_eager=True,
+        expose_value=False,
+        allow_from_autoenv=False,
+        callback=lambda ctx, param, value: use(value) if value else None,
+        help=say("Language of messages and help.", "메시지와 도움말의 언어."),
+    )
 
 
 class _SpeaksKorean(click.Command):
-    """A command whose help has its headings in the user's language."""
+    """A command with `--lang`, whose help has its headings in the user's language."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        *own, last = super().get_params(ctx)
+        return [*own, self._language, last]
+
+    @cached_property
+    def _language(self) -> click.Option:
+        return _language_option()
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         pieces = " ".join(self.collect_usage_pieces(ctx))
