@@ -3,23 +3,29 @@
     python benchmarks/engine.py MODEL.gguf              an existing file
     python benchmarks/engine.py --make /tmp/made.gguf   a Llama of random weights, made first
 
-Three ways to the same tokens take turns in one process, each repetition another random prompt:
-`bare` is llama_decode and llama_sampler_sample and nothing else, `engine` what
-`komt_local.engine` hands out as token ids, `model` what `Model.stream_completion` hands out as
-text. The prompt's speed counts up to the first token, the generation's from there on. A ratio is
-the median over the repetitions of way / bare within the same repetition.
+The ways to the same tokens take turns, each repetition another random prompt: `bare` is
+llama_decode and llama_sampler_sample and nothing else, `engine` what `komt_local.engine` hands out
+as token ids, `model` what `Model.stream_completion` hands out as text, `Llama` the ids of
+llama-cpp-python's high-level class. With LLAMA_CPP_BIN, the folder of llama.cpp's own tools,
+`llama-bench` takes its turn too (it samples nothing). The prompt's speed counts up to the first
+token, the generation's from there on. A ratio is the median over the repetitions of way / bare
+within the same repetition.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import json
+import os
 import random
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -110,7 +116,39 @@ def ways(path: Path, n_ctx: int, n_gen: int, threads: int, stack: ExitStack) -> 
         n_more = all_.completion_tokens - one.completion_tokens
         return n_prompt / (first - began), n_more / (last - first)
 
-    return {"bare": bare, "engine": of_engine, "model": of_model}
+    found = {"bare": bare, "engine": of_engine, "model": of_model}
+    found["Llama"] = high_level(path, n_ctx, n_gen, threads, stack)
+    if folder := os.environ.get("LLAMA_CPP_BIN"):
+        found["llama-bench"] = llama_bench(Path(folder) / "llama-bench", path, n_gen, threads)
+    return found
+
+
+def high_level(path: Path, n_ctx: int, n_gen: int, threads: int, stack: ExitStack) -> Way:
+    """`llama_cpp.Llama`, without making text of the tokens, which costs it more the longer."""
+    from llama_cpp import Llama
+
+    llama = Llama(
+        str(path), n_ctx=n_ctx, n_threads=threads, n_threads_batch=threads, flash_attn=True,
+        verbose=False,
+    )  # fmt: skip
+    stack.callback(llama.close)
+
+    def way(prompt: list[int]) -> Speeds:
+        llama.reset()
+        return timed(islice(llama.generate(prompt, temp=0.8), n_gen), len(prompt))
+
+    return way
+
+
+def llama_bench(program: Path, path: Path, n_gen: int, threads: int) -> Way:
+    def way(prompt: list[int]) -> Speeds:
+        sizes = ["-p", str(len(prompt)), "-n", str(n_gen), "-t", str(threads), "-fa", "auto"]
+        command = [str(program), "-m", str(path), *sizes, "-r", "1", "-o", "json"]
+        done = subprocess.run(command, capture_output=True, check=True, text=True)
+        speeds = {bool(run["n_gen"]): run["avg_ts"] for run in json.loads(done.stdout)}
+        return speeds[False], speeds[True]
+
+    return way
 
 
 def timestamps(events: Iterable[Any]) -> Iterator[tuple[float, Any]]:
