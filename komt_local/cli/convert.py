@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -150,6 +151,7 @@ def weighing(command: F) -> F:
     "--force", is_flag=True, help=say("Replace OUT if it exists.", "OUT이 있으면 바꿔 씁니다.")
 )
 @options.threads()
+@options.offline()
 @options.json_output()
 @options.quiet()
 def command(source: str, output: str | None, **given: Any) -> None:
@@ -157,6 +159,7 @@ def command(source: str, output: str | None, **given: Any) -> None:
 
     from ..prompts import PRESETS, choose
 
+    source = _brought(source, given)
     if given["dry_run"]:
         _show_sizes(source, given)
         return
@@ -195,6 +198,26 @@ def command(source: str, output: str | None, **given: Any) -> None:
             f"The checkpoint carries no chat template; name one with --template ({names}).",
             f"체크포인트에 대화 템플릿이 없습니다. --template으로 정하세요({names}).",
         )
+
+
+def _brought(source: str, given: Any) -> str:
+    """SOURCE as a path: a repository or a name of the catalogue is downloaded first."""
+    from .. import catalogue, hub
+    from ..references import parse
+
+    if Path(source).expanduser().exists() or source.startswith((".", "/", "~")):
+        return source
+    if catalogue.find(source) is None and parse(source).kind != "repo":
+        return source
+    from .bars import bars
+
+    with bars(hidden=given["quiet"]) as step:
+        folder = hub.checkpoint(
+            source,
+            hub=hub.Hub.here(offline=given["offline"]),
+            on_progress=lambda p: step(p.stage, Path(p.file).name, p.done, p.total),
+        )
+    return str(folder)
 
 
 def _show_sizes(source: str, given: Any) -> None:

@@ -241,6 +241,14 @@ def json_output() -> Decorator:
     return click.option("--json", is_flag=True, help=say("Print JSON.", "JSON으로 출력합니다."))
 
 
+def offline() -> Decorator:
+    return click.option(
+        "--offline",
+        is_flag=True,
+        help=say("Use no network; only what is here.", "네트워크 없이, 이미 있는 것만 씁니다."),
+    )
+
+
 def quiet() -> Decorator:
     return click.option(
         "--quiet", is_flag=True, help=say("No notes, no progress.", "알림과 진행 표시를 끕니다.")

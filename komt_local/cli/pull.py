@@ -45,11 +45,7 @@ if TYPE_CHECKING:
         "변환하려고 받은 체크포인트를 지우지 않습니다.",
     ),
 )
-@click.option(
-    "--offline",
-    is_flag=True,
-    help=say("Use no network; only what is here.", "네트워크 없이, 이미 있는 것만 씁니다."),
-)
+@options.offline()
 @options.json_output()
 @options.quiet()
 def command(reference: str, **given: Any) -> None:

@@ -161,6 +161,19 @@ def test_the_checkpoint_is_kept_when_asked_for_or_when_it_was_here(
     assert server.sent() == sent
 
 
+def test_convert_takes_a_repository_as_its_source(
+    here: Hub, checkpoint: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "made.gguf"
+    arguments = ["convert", CHECKPOINT, "-o", str(out), "-q", "Q8_0", "--quiet"]
+    assert run([*arguments, "--offline"]) == 1
+    assert "offline was asked for" in capsys.readouterr().err
+    assert run(arguments) == 0
+    assert library.describe(out).file_type == "Q8_0"
+    out.unlink()
+    assert run([*arguments, "--offline"]) == 0
+
+
 def test_a_model_of_the_catalogue_is_converted_under_its_name(
     here: Hub, checkpoint: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
