@@ -226,6 +226,7 @@ def main() -> None:
         raise SystemExit("\n".join(broken))
     torch.set_num_threads(chosen.threads)
     recipe = Recipe(steps=chosen.steps, seed=chosen.seed)
+    sentencepiece.set_random_generator_seed(recipe.seed)
     chosen.out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as scratch:
         pieces = train_tokenizer(corpus, recipe, Path(scratch))
