@@ -10,6 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine makes no test fail.
+settings.register_profile("komt", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("komt")
 
 sys.path.insert(0, str(Path(__file__).parent))
 
