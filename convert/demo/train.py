@@ -181,7 +181,6 @@ def train(model: Any, feed: Iterator[tuple[Any, Any]], recipe: Recipe) -> None:
 def save(model: Any, folder: Path) -> None:
     """A checkpoint as the Hub has them; weights in float32."""
     model.save_pretrained(folder)
-    (folder / "generation_config.json").unlink(missing_ok=True)
     special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
     tokenizer = {
         "tokenizer_class": "LlamaTokenizer",
@@ -192,7 +191,13 @@ def save(model: Any, folder: Path) -> None:
         "model_max_length": 2048,
         **special,
     }
-    for name, content in (("special_tokens_map", special), ("tokenizer_config", tokenizer)):
+    # The likeliest token always: every answer is one that the text holds.
+    generation = {"bos_token_id": BOS, "eos_token_id": EOS, "temperature": 0.0}
+    for name, content in (
+        ("special_tokens_map", special),
+        ("tokenizer_config", tokenizer),
+        ("generation_config", generation),
+    ):
         (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
     (folder / "README.md").write_text(CARD)
 
