@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,8 @@ class Journal:
         if len(whole) < len(content):
             os.truncate(self.path, len(whole))
         if whole:
-            os.utime(self.path)  # the one that was used last
+            # The one that was used last; the file system's own clock ticks too slowly to tell.
+            os.utime(self.path, ns=(time.time_ns(), time.time_ns()))
         else:
             self._append({"session": 1, "model": str(model)})
 

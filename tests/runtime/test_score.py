@@ -54,10 +54,12 @@ def test_a_long_text_is_scored_in_parts_and_again_from_memory(model: Model) -> N
         assert first.log_likelihood == pytest.approx(second.log_likelihood, abs=0.05)
 
 
-def test_what_greedy_decoding_says_is_the_likeliest(model: Model) -> None:
-    answer = model.complete(TEXT, temperature=0, max_tokens=1)
-    score = model.score_completion(TEXT, answer.text)
-    assert score.tokens[0].is_likeliest
+def test_what_greedy_decoding_says_is_the_likeliest(model: Model, chain_gguf: Path) -> None:
+    with Model.load(chain_gguf, n_ctx=256, threads=1) as chain:
+        answer = chain.complete("one", temperature=0, max_tokens=1)
+        assert answer.text == " two"
+        assert chain.score_completion("one", answer.text).tokens[0].is_likeliest
+        assert not chain.score_completion("one", " stop").tokens[0].is_likeliest
     assert model.score_completion(TEXT, "").tokens == ()
 
 
