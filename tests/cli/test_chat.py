@@ -205,7 +205,8 @@ def test_history_outlives_the_run(terminal: Callable[..., Terminal]) -> None:
 
 
 def test_ctrl_c_stops_the_answer_and_keeps_the_chat(terminal: Callable[..., Terminal]) -> None:
-    chat = terminal("ko", "--template", "komt-output", "-n", "100000", "--no-stop-loops", "-c", "32768")
+    endless = ["--template", "komt-output", "-n", "100000", "--no-stop-loops", "-c", "32768"]
+    chat = terminal("ko", *endless)
     chat.wait(lambda text: prompts(text) == 1)
     chat.type("끝없이\r")
     chat.wait(lambda text: "two three: two three:" in text)
