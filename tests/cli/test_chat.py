@@ -133,12 +133,11 @@ class Terminal:
     def wait(self, seen: Callable[[str], bool], seconds: float = 30) -> str:
         """Read the screen until it shows what is waited for."""
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while time.monotonic() < end and not seen(self.text):
             try:
                 self._stream.feed(self._child.read_nonblocking(65536, timeout=0.1))
             except pexpect.TIMEOUT:
-                if seen(self.text):
-                    return self.text
+                continue
             except pexpect.EOF:
                 break
         assert seen(self.text), self.text
