@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,11 @@ settings.register_profile("komt", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("komt")
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+# A runner in the background has Ctrl-C ignored, and what it starts would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
