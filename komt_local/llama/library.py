@@ -81,9 +81,14 @@ def _log_callback(library: ModuleType) -> Any:
 
 @contextmanager
 def logging() -> Iterator[None]:
-    """What llama.cpp logs within is about one thing, for `complaint`; its log is the process's."""
+    """What llama.cpp logs within is about one thing, for `complaint`; its log is the process's.
+
+    The callback is set each time, for whoever else uses llama.cpp in this process has its own.
+    """
+    library = native()
     with _LOG_LOCK:
         _LOG.clear()
+        library.llama_log_set(_log_callback(library), None)
         yield
 
 
