@@ -46,38 +46,20 @@ _KOALPACA_LLAMA_CONTEXT = (
 )
 
 # The system text stands inside the first user turn, and every exchange has BOS and EOS of its own.
+# White space goes where the whole of a turn ends, as in the source.
 _LLAMA_2 = """\
 {%- for message in messages -%}
-{%- if message['role'] == 'system' -%}
-{{- bos_token + "[INST] <<SYS>>\\n" + message['content'] + "\\n<</SYS>>\\n\\n" -}}
-{%- elif message['role'] == 'user' -%}
-{%- if loop.first -%}
-{{- bos_token + "[INST] " + DEFAULT -}}
-{%- elif loop.previtem['role'] != 'system' -%}
-{{- bos_token + "[INST] " -}}
-{%- endif -%}
-{{- message['content'] + " [/INST]" -}}
+{%- if message['role'] == 'user' -%}
+{%- if not loop.first and loop.previtem['role'] == 'system' -%}
+{%- set system = "<<SYS>>\\n" + loop.previtem['content'] + "\\n<</SYS>>\\n\\n" -%}
 {%- else -%}
-{{- " " + message['content'] + " " + eos_token -}}
+{%- set system = DEFAULT if loop.first else "" -%}
+{%- endif -%}
+{{- bos_token + "[INST] " + (system + message['content']) | trim + " [/INST]" -}}
+{%- elif message['role'] == 'assistant' -%}
+{{- " " + message['content'] | trim + " " + eos_token -}}
 {%- endif -%}
 {%- endfor -%}"""
-
-_GEMMA = """\
-{{- bos_token -}}
-{%- for message in messages -%}
-{%- if message['role'] == 'user' -%}
-{{- "<start_of_turn>user\\n" -}}
-{%- if loop.index0 == 1 and loop.previtem['role'] == 'system' -%}
-{{- loop.previtem['content'] + "\\n\\n" -}}
-{%- endif -%}
-{{- message['content'] + "<end_of_turn>\\n" -}}
-{%- elif message['role'] == 'assistant' -%}
-{{- "<start_of_turn>model\\n" + message['content'] + "<end_of_turn>\\n" -}}
-{%- endif -%}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-{{- "<start_of_turn>model\\n" -}}
-{%- endif -%}"""
 
 
 def _llama_2(default_system: str = "") -> str:
@@ -85,13 +67,14 @@ def _llama_2(default_system: str = "") -> str:
     return _LLAMA_2.replace("DEFAULT", literal(opening))
 
 
-def _llama_3(after_system_header: str) -> str:
+def _llama_3(after_system_header: str, content: str) -> str:
+    header = "<|start_header_id|>{}<|end_header_id|>".format
     return turns(
         begin="{bos}",
-        system=f"<|start_header_id|>system<|end_header_id|>{after_system_header}{{}}<|eot_id|>",
-        user="<|start_header_id|>user<|end_header_id|>\n\n{}<|eot_id|>",
-        assistant="<|start_header_id|>assistant<|end_header_id|>\n\n{}<|eot_id|>",
-        answer="<|start_header_id|>assistant<|end_header_id|>\n\n",
+        system=f"{header('system')}{after_system_header}{content}<|eot_id|>",
+        user=f"{header('user')}\n\n{content}<|eot_id|>",
+        assistant=f"{header('assistant')}\n\n{content}<|eot_id|>",
+        answer=header("assistant") + "\n\n",
     )
 
 
@@ -230,7 +213,7 @@ _TABLE = (
     ),
     Template(
         name="llama-3",
-        jinja=_llama_3("\n\n"),
+        jinja=_llama_3("\n\n", "{trimmed}"),
         sampling={"temperature": 0.6, "top_p": 0.9},
         source="github.com/meta-llama/llama3, llama/tokenizer.py (ChatFormat)",
     ),
@@ -272,15 +255,14 @@ _TABLE = (
     Template(
         name="exaone-4",
         jinja=turns(
-            system="[|system|]{}[|endofturn|]\n",
-            user="[|user|]{}\n",
-            assistant="[|assistant|]{}[|endofturn|]\n",
-            answer="[|assistant|]",
+            system="[|system|]\n{}[|endofturn|]\n",
+            user="[|user|]\n{}[|endofturn|]\n",
+            assistant="[|assistant|]\n<think>\n\n</think>\n\n{}[|endofturn|]\n",
+            answer="[|assistant|]\n<think>\n\n</think>\n\n",
         ),
         stops=("[|endofturn|]",),
         sampling={"temperature": 0.5},
-        confirmed=False,
-        source="llama.cpp, src/llama-chat.cpp (exaone4); the card's own template may differ",
+        source="a copy of the chat_template of EXAONE-4.0, in bfcl_eval's Exaone4Handler; no thinking",
     ),
     Template(
         name="hyperclovax",
@@ -298,7 +280,7 @@ _TABLE = (
     ),
     Template(
         name="midm-2",
-        jinja=_llama_3("\n"),
+        jinja=_llama_3("\n", "{}"),
         stops=("<|eot_id|>", "<|end_of_text|>"),
         sampling={"temperature": 0.7},
         source="github.com/K-intelligence-Midm/Midm-2.0, tutorial/03_open-webui/modelfile",
@@ -315,7 +297,7 @@ _TABLE = (
     ),
     Template(
         name="kanana",
-        jinja=_llama_3("\n\n"),
+        jinja=_llama_3("\n\n", "{trimmed}"),
         confirmed=False,
         source="inferred from the tokenizer; prefer the template that the file carries",
     ),
@@ -332,13 +314,23 @@ _TABLE = (
     ),
     Template(
         name="gemma",
-        jinja=_GEMMA,
+        jinja=turns(
+            begin="{bos}",
+            user="<start_of_turn>user\n{trimmed}<end_of_turn>\n",
+            user_with_system="<start_of_turn>user\n{system}\n\n{trimmed}<end_of_turn>\n",
+            assistant="<start_of_turn>model\n{trimmed}<end_of_turn>\n",
+            answer="<start_of_turn>model\n",
+        ),
         stops=("<end_of_turn>",),
         source="llama.cpp, models/templates/google-gemma-2-2b-it.jinja",
     ),
     Template(
         name="mistral",
-        jinja=turns(user="[INST] {} [/INST]", assistant=" {}{eos}"),
+        jinja=turns(
+            user="[INST] {} [/INST]",
+            user_with_system="[INST] {system}\n\n{} [/INST]",
+            assistant=" {}{eos}",
+        ),
         stops=("[INST]",),
         system_slot=False,
         source="llama.cpp, src/llama-chat.cpp (mistral-v1)",
