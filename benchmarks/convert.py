@@ -1,13 +1,17 @@
 """Conversion side by side: komt_convert in one pass, and llama.cpp's converter plus quantizer.
 
-Makes a Llama checkpoint of about 1.1 billion parameters (noise as bf16, in shards), converts it
-both ways in the same run, one after the other, and prints a table with the ratios. Each command is
-a process of its own, of which the wall time and the most resident memory are taken.
+Makes a Llama checkpoint (noise as bf16, in shards), converts it both ways in the same run, by
+turns, and prints a table. Each command is a process of its own, of which the wall time and the most
+resident memory, mapped pages counted, are taken. Theirs is convert_hf_to_gguf.py to bf16, which
+loses nothing, and llama_model_quantize of that file; for F16 the converter alone. Ours proves the
+file as it always does. A ratio is the median over the rounds of ours / theirs in the same round.
 
     python benchmarks/convert.py --llama-cpp llama_cpp_python-0.3.36/vendor/llama.cpp
+    python benchmarks/convert.py --llama-cpp ... --shape 7B --rounds 1
 
 `--llama-cpp` is where the source archive of llama-cpp-python was unpacked; without it, only
-komt_convert is measured. Needs about 7 GB in --folder, and a system with os.wait4 (not Windows).
+komt_convert is measured. `--lora` adds a row with an adapter merged in the same pass. Needs three
+times the checkpoint's size in --folder, and a system with os.wait4 (not Windows).
 """
 
 from __future__ import annotations
@@ -30,7 +34,19 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).parent.parent
-NUMBERS = {"Q8_0": 7, "Q4_0": 2, "Q4_K_M": 15, "Q5_K_M": 17, "Q6_K": 18}
+sys.path.insert(0, str(ROOT / "tests"))
+from checkpoints import shapes, write_llama_checkpoint  # noqa: E402
+
+NUMBERS = {"F16": 1, "Q8_0": 7, "Q4_0": 2, "Q4_K_M": 15, "Q5_K_M": 17, "Q6_K": 18}
+OURS, WITH_ADAPTER, THEIRS = "komt_convert", "komt_convert, adapter merged", "llama.cpp"
+BESIDE = {OURS: THEIRS, WITH_ADAPTER: OURS, THEIRS: THEIRS}
+SHAPES = {
+    "1B": {"layers": 22, "width": 2048, "ffn": 5632, "heads": 32, "kv_heads": 4},
+    "7B": {"layers": 32, "width": 4096, "ffn": 11008, "heads": 32, "kv_heads": 32},
+    "tiny": {"layers": 2, "width": 256, "ffn": 512, "heads": 4, "kv_heads": 2},
+}
+"""TinyLlama 1.1B and Llama 2 7B, and one that only shows that everything here runs."""
+RANK = 16
 CHUNK_VALUES = 1 << 22
 SHARD_BYTES = 1 << 30
 
@@ -67,43 +83,52 @@ class Cost:
         return Cost(self.seconds + other.seconds, max(self.memory, other.memory))
 
 
+Costs = dict[tuple[str, str], list[Cost]]
+"""Of each type and way, one cost a round."""
+
+
 def main() -> None:
     options = parse()
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="komt-benchmark-") as name:
         folder = Path(name)
         source = make_checkpoint(folder / "checkpoint", options)
-        costs: dict[tuple[str, str], list[Cost]] = {}
-        for _ in range(options.runs):
-            for kind in options.types:
-                for way, cost in measure(kind, source, folder, options):
-                    costs.setdefault((kind, way), []).append(cost)
+        adapter = make_adapter(folder / "adapter", options) if options.lora else None
+        costs: Costs = {}
+        for _ in range(options.rounds):
+            for key, cost in one_round(source, adapter, folder, options):
+                costs.setdefault(key, []).append(cost)
+                print(*key, f"{cost.seconds:.1f} s {cost.memory / 1e6:.0f} MB", file=sys.stderr)
         print(table(costs, options))
 
 
-def measure(
-    kind: str, source: Path, folder: Path, options: argparse.Namespace
-) -> Iterator[tuple[str, Cost]]:
-    """What each way to a file of type `kind` costs."""
-    out, between = folder / "out.gguf", folder / "between.gguf"
-    threads = str(options.threads)
-    ours = ["-m", "komt_convert", source, "-o", out, "-q", kind, "-t", threads, "--json"]
-    yield "komt_convert", run(ours)
-    out.unlink()
-    yield "komt_convert --no-verify", run([*ours, "--no-verify"])
-    if options.llama_cpp:
-        out.unlink()
-        converter = Path(options.llama_cpp) / "convert_hf_to_gguf.py"
-        to_bf16 = run([converter, source, "--outfile", between, "--outtype", "bf16"])
-        to_kind = run(["-c", QUANTIZE, between, out, str(NUMBERS[kind]), threads])
-        yield "llama.cpp, convert", to_bf16
-        yield "llama.cpp, quantize", to_kind
-        yield "llama.cpp, both", to_bf16.then(to_kind)
-        between.unlink()
-    out.unlink()
+def one_round(
+    source: Path, adapter: Path | None, folder: Path, options: argparse.Namespace
+) -> Iterator[tuple[tuple[str, str], Cost]]:
+    """What each way to each type costs; their file between the two steps is made once a round."""
+    between, threads = folder / "between.gguf", str(options.threads)
+    to_bf16 = theirs(source, between, "bf16", options) if options.llama_cpp else None
+    for kind in options.types:
+        out = folder / "out.gguf"
+        arguments = ["-m", "komt_convert", source, "-o", out, "-q", kind, "-t", threads, "--json"]
+        yield (kind, OURS), run(arguments, out)
+        if adapter:
+            yield (kind, WITH_ADAPTER), run([*arguments, "--lora", adapter], out)
+        if to_bf16 and kind == "F16":
+            yield (kind, THEIRS), theirs(source, out, "f16", options)
+            out.unlink()
+        elif to_bf16:
+            to_kind = run(["-c", QUANTIZE, between, out, str(NUMBERS[kind]), threads], out)
+            yield (kind, THEIRS), to_bf16.then(to_kind)
+    between.unlink(missing_ok=True)
 
 
-def run(arguments: list[Any]) -> Cost:
-    """Run this Python with `arguments`, and stop everything if that fails."""
+def theirs(source: Path, out: Path, kind: str, options: argparse.Namespace) -> Cost:
+    converter = Path(options.llama_cpp) / "convert_hf_to_gguf.py"
+    return run([converter, source, "--outfile", out, "--outtype", kind])
+
+
+def run(arguments: list[Any], out: Path | None = None) -> Cost:
+    """Run this Python with `arguments`, stop everything if that fails, and remove `out`."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'convert'}"}
     command = [sys.executable, *map(str, arguments)]
     done = subprocess.run(
@@ -115,15 +140,18 @@ def run(arguments: list[Any]) -> Cost:
     status, seconds, memory = json.loads(done.stdout.splitlines()[-1])
     if status:
         sys.exit(f"{command} failed:\n{done.stdout}{done.stderr}")
+    if out:
+        out.unlink()
+        out.with_name(out.name + ".report.json").unlink(missing_ok=True)
     return Cost(seconds, memory)
 
 
-def table(costs: dict[tuple[str, str], list[Cost]], options: argparse.Namespace) -> str:
-    """Medians, as Markdown; the ratio is to llama.cpp's two steps together."""
-    parameters = sum(map(prod, shapes(options).values()))
+def table(costs: Costs, options: argparse.Namespace) -> str:
+    """Medians, as Markdown; beside a ratio the least and the greatest of any round."""
+    parameters = sum(map(prod, shapes(config_of(options)).values()))
     lines = [
         f"{parameters / 1e9:.2f} billion parameters, bf16; {options.threads} threads; "
-        f"median of {options.runs}",
+        f"rounds: {options.rounds}",
         "",
         "| type | way | seconds | million parameters/s | peak memory, MB | time, ratio |",
         "|---|---|---|---|---|---|",
@@ -131,11 +159,17 @@ def table(costs: dict[tuple[str, str], list[Cost]], options: argparse.Namespace)
     for (kind, way), taken in costs.items():
         seconds = statistics.median(cost.seconds for cost in taken)
         memory = max(cost.memory for cost in taken) / 1e6
-        both = costs.get((kind, "llama.cpp, both"))
-        ratio = f"{seconds / statistics.median(c.seconds for c in both):.2f}" if both else ""
         rate = parameters / 1e6 / seconds
+        ratio = ratio_of(taken, costs.get((kind, BESIDE[way])))
         lines.append(f"| {kind} | {way} | {seconds:.1f} | {rate:.0f} | {memory:.0f} | {ratio} |")
     return "\n".join(lines)
+
+
+def ratio_of(ours: list[Cost], others: list[Cost] | None) -> str:
+    if not others or ours is others:
+        return ""
+    ratios = [a.seconds / b.seconds for a, b in zip(ours, others, strict=True)]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 # --- the checkpoint ------------------------------------------------------------------------------
@@ -143,40 +177,44 @@ def table(costs: dict[tuple[str, str], list[Cost]], options: argparse.Namespace)
 
 def make_checkpoint(folder: Path, options: argparse.Namespace) -> Path:
     """A checkpoint with Llama-2's vocabulary; of the weights, a chunk is in memory at a time."""
-    sys.path.insert(0, str(ROOT / "tests"))
-    from checkpoints import write_llama_checkpoint
-
     write_llama_checkpoint(folder, full_vocab=True, n_layers=1, hidden_size=64, n_heads=2)
     (folder / "model.safetensors").unlink()
     config = json.loads((folder / "config.json").read_text())
-    config |= {
-        "hidden_size": options.width,
-        "intermediate_size": options.ffn,
-        "num_hidden_layers": options.layers,
-        "num_attention_heads": options.heads,
-        "num_key_value_heads": options.kv_heads,
-        "head_dim": options.width // options.heads,
-    }
+    config |= config_of(options)
     (folder / "config.json").write_text(json.dumps(config))
-    write_shards(folder, shapes(options))
+    write_shards(folder, shapes(config_of(options)))
     return folder
 
 
-def shapes(options: argparse.Namespace) -> dict[str, tuple[int, ...]]:
-    sys.path.insert(0, str(ROOT / "tests"))
-    from checkpoints import llama_shapes
+def config_of(options: argparse.Namespace) -> dict[str, Any]:
+    shape = SHAPES[options.shape]
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "hidden_size": shape["width"],
+        "intermediate_size": shape["ffn"],
+        "num_hidden_layers": shape["layers"],
+        "num_attention_heads": shape["heads"],
+        "num_key_value_heads": shape["kv_heads"],
+        "head_dim": shape["width"] // shape["heads"],
+        "vocab_size": 32000,
+        "tie_word_embeddings": False,
+    }
 
-    return llama_shapes(
-        {
-            "hidden_size": options.width,
-            "intermediate_size": options.ffn,
-            "num_hidden_layers": options.layers,
-            "num_attention_heads": options.heads,
-            "num_key_value_heads": options.kv_heads,
-            "vocab_size": 32000,
-            "tie_word_embeddings": False,
-        }
-    )
+
+def make_adapter(folder: Path, options: argparse.Namespace) -> Path:
+    """A LoRA adapter of rank 16 on every matrix of every layer, as PEFT saves them."""
+    pairs: dict[str, tuple[int, ...]] = {}
+    for name, shape in shapes(config_of(options)).items():
+        if len(shape) == 2 and ".layers." in name:
+            module = "base_model.model." + name.removesuffix(".weight")
+            pairs[f"{module}.lora_A.weight"] = (RANK, shape[1])
+            pairs[f"{module}.lora_B.weight"] = (shape[0], RANK)
+    folder.mkdir()
+    write_shard(folder / "adapter_model.safetensors", pairs, seed=0)
+    modules = sorted({name.split(".")[-3] for name in pairs})
+    config = {"peft_type": "LORA", "r": RANK, "lora_alpha": RANK, "target_modules": modules}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder
 
 
 def write_shards(folder: Path, shapes: dict[str, tuple[int, ...]]) -> None:
@@ -228,23 +266,17 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--llama-cpp", help="unpacked sources with convert_hf_to_gguf.py")
-    parser.add_argument("--types", nargs="+", default=["Q8_0", "Q4_K_M"], choices=NUMBERS)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--shape", default="1B", choices=SHAPES)
+    parser.add_argument(
+        "--types", nargs="+", default=["F16", "Q8_0", "Q4_K_M", "Q5_K_M"], choices=NUMBERS
+    )
+    parser.add_argument("--lora", action="store_true", help="also with an adapter merged in")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--folder", default=tempfile.gettempdir(), help="where there is room")
-    for name, default in (
-        ("layers", 22),
-        ("width", 2048),
-        ("ffn", 5632),
-        ("heads", 32),
-        ("kv-heads", 4),
-    ):
-        parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
-    free, needed = (
-        shutil.disk_usage(options.folder).free,
-        9 * sum(map(prod, shapes(options).values())),
-    )
+    free = shutil.disk_usage(options.folder).free
+    needed = 6.5 * sum(map(prod, shapes(config_of(options)).values()))
     if free < needed:
         sys.exit(f"{options.folder} has {free / 1e9:.1f} GB free; {needed / 1e9:.1f} are needed.")
     return options

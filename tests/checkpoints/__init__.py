@@ -49,7 +49,6 @@ __all__ = [
     "byte_level_json",
     "encode_values",
     "llama_pieces",
-    "llama_weights",
     "merges_of",
     "metaspace_json",
     "noise",
