@@ -18,7 +18,7 @@ from .typed import MarkerWatch, composed
 if TYPE_CHECKING:
     from ..model import Model
     from ..sessions import Keeper
-    from ..terminal.chat import Chat, Screen
+    from ..terminal.chat import Chat, Screen, Settings
     from ..types import Message
 
 
@@ -74,7 +74,7 @@ def command(model: str | None, **given: Any) -> None:
 
 def _open_chat(model: Model, given: dict[str, Any], *, styled: bool) -> tuple[Chat, Keeper]:
     from ..sessions import Keeper
-    from ..terminal.chat import Chat, Screen, Settings
+    from ..terminal.chat import Chat, Screen
     from ..terminal.line import echo_off
 
     screen = Screen(sys.stdout, sys.stderr, styled)
@@ -109,7 +109,7 @@ def _open_chat(model: Model, given: dict[str, Any], *, styled: bool) -> tuple[Ch
     )
     quota = given["session_quota"] << 30
     talk = Keeper(model, conversation, lambda en, ko: screen.note(say(en, ko)), quota=quota)
-    settings = Settings(options.answer_options(given))
+    settings = _settings(model, given)
     about = [
         f"{say('model', '모델')}: {model.name} ({model.path})",
         f"{say('template', '템플릿')}: {model.template.name}",
@@ -125,6 +125,20 @@ def _open_chat(model: Model, given: dict[str, Any], *, styled: bool) -> tuple[Ch
         sessions=talk,
     )
     return chat, talk
+
+
+def _settings(model: Model, given: dict[str, Any]) -> Settings:
+    from ..model.defaults import check_options, own_options
+    from ..terminal.chat import Settings
+
+    def check(wanted: dict[str, Any]) -> None:
+        check_options(wanted)
+        model.choose_template(wanted.get("template"))
+
+    def own(wanted: dict[str, Any]) -> dict[str, Any]:
+        return own_options(model.metadata, model.choose_template(wanted.get("template")))
+
+    return Settings(options.answer_options(given), check=check, own=own)
 
 
 def _greet(model: Model, screen: Screen, given: dict[str, Any]) -> None:

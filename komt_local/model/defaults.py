@@ -7,10 +7,13 @@ https://github.com/ggml-org/llama.cpp/blob/master/src/llama-arch.cpp (LLM_KV_GEN
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
 
 from ..errors import UsageError
 from ..prompts import Template
-from .asked import read_sampling
+from ..types import Sampling
+from .asked import read_max_tokens, read_sampling, read_stops, split_options
 
 _FILE_KEYS: Mapping[str, tuple[str, Callable[[str], float]]] = {
     "temperature": ("general.sampling.temp", float),
@@ -37,3 +40,17 @@ def default_sampling(metadata: Mapping[str, str], template: Template | None) -> 
                 continue
             found[field] = value
     return found
+
+
+def own_options(metadata: Mapping[str, str], template: Template) -> dict[str, Any]:
+    """What holds for an answer of `Model.stream` where its caller says nothing."""
+    named = {"stop_loops": True, "template": template.name}
+    return asdict(Sampling()) | named | default_sampling(metadata, template)
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raises UsageError for options of `Model.stream` that make no sense, but for templates."""
+    rest = {name: options[name] for name in options.keys() - {"max_tokens", "stop", "template"}}
+    read_sampling(split_options(rest)[0])
+    read_max_tokens(options.get("max_tokens"))
+    read_stops(options.get("stop", ()))

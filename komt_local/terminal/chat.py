@@ -6,7 +6,7 @@ The loop works on anything that has the methods of `Talk`; it opens no model and
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TextIO
@@ -34,10 +34,16 @@ class Talk(Protocol):
 
 @dataclass(slots=True)
 class Settings:
-    """What `/set` changes: options of the next answers, and whether figures are shown."""
+    """What `/set` changes: options of the next answers, and whether figures are shown.
+
+    `check` raises a KomtError for options that make no sense; `own` tells what holds for those that
+    are not among them.
+    """
 
     options: dict[str, Any] = field(default_factory=dict)
     stats: bool = False
+    check: Callable[[dict[str, Any]], None] = lambda options: None
+    own: Callable[[dict[str, Any]], Mapping[str, Any]] = lambda options: {}
 
 
 @dataclass(slots=True)

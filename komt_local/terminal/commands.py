@@ -8,20 +8,8 @@ from difflib import get_close_matches
 
 from ..errors import UsageError
 from ..language import say
-from . import services
+from . import services, settings
 from .chat import Chat
-
-# Names of `/set`, the option each stands for, and how its value is read.
-_SETTINGS: dict[str, tuple[str, Callable[[str], object]]] = {
-    "temp": ("temperature", float),
-    "top-k": ("top_k", int),
-    "top-p": ("top_p", float),
-    "min-p": ("min_p", float),
-    "repeat-penalty": ("repeat_penalty", float),
-    "seed": ("seed", int),
-    "max-tokens": ("max_tokens", int),
-    "template": ("template", str),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,32 +83,11 @@ def _system(chat: Chat, text: str) -> None:
     chat.screen.note(f"{say('system prompt', '시스템 프롬프트')}: {shown}")
 
 
-def _set(chat: Chat, argument: str) -> None:
-    name, _, value = argument.partition(" ")
-    if name not in _SETTINGS or not value.strip():
-        names = ", ".join(_SETTINGS)
-        raise UsageError(
-            f"/set needs a name and a value (names: {names}), as in /set temp 0.2.",
-            f"/set에는 이름과 값이 필요합니다(이름: {names}). 예: /set temp 0.2",
-        )
-    option, kind = _SETTINGS[name]
-    try:
-        chat.settings.options[option] = kind(value.strip())
-    except ValueError:
-        raise UsageError(
-            f"{value.strip()!r} is no value for {name}; give a number.",
-            f"{value.strip()!r}은(는) {name}의 값이 될 수 없습니다. 숫자를 쓰세요.",
-        ) from None
-    chat.screen.note(f"{name} = {chat.settings.options[option]}")
-
-
 def _show(chat: Chat, _: str) -> None:
     for line in chat.about:
         chat.screen.note(line)
-    names = {option: name for name, (option, _kind) in _SETTINGS.items()}
-    for option, value in chat.settings.options.items():
-        if option in names:
-            chat.screen.note(f"{names[option]} = {value}")
+    for line in settings.changed(chat):
+        chat.screen.note(line)
     used = chat.usage.prompt_tokens + chat.usage.completion_tokens
     exchanges = sum(message.role == "user" for message in chat.talk.messages)
     chat.screen.note(
@@ -150,7 +117,9 @@ _TABLE: dict[str, _Command] = {
     "retry": _Command("/retry", "another answer", "다른 답을 받기", _retry),
     "undo": _Command("/undo", "take the last exchange back", "마지막 문답을 되돌리기", _undo),
     "system": _Command("/system TEXT", "set the system prompt", "시스템 프롬프트 정하기", _system),
-    "set": _Command("/set NAME VALUE", "change a setting", "설정 바꾸기", _set),
+    "set": _Command(
+        "/set [NAME [X]]", "show, change settings", "설정 보고 바꾸기", settings.set_one
+    ),
     "lora": _Command("/lora PATH [X]", "adapters; off", "어댑터 쓰기; off면 끔", services.lora),
     "save": _Command("/save [NAME]", "keep the dialogue", "대화 저장하기", services.save),
     "load": _Command("/load NAME", "go on with another", "다른 대화 이어 가기", services.load),

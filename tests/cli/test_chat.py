@@ -73,9 +73,11 @@ def test_commands(chat_gguf: Path) -> None:
         "Error: There is no exchange to go back to; ask something first.",
         "Taken back: 안녕?",
         "temp = 0.5",
-        "Error: 'hot' is no value for temp; give a number.",
-        "Error: /set needs a name and a value (names: temp, top-k, top-p, min-p, repeat-penalty, "
-        "seed, max-tokens, template), as in /set temp 0.2.",
+        "Error: 'hot' is no value for temp (a number; 0 = always the likeliest).",
+        "Error: There is no setting 'nothing'; the settings are temp, top-k, top-p, min-p, "
+        "repeat-penalty, repeat-last-n, frequency-penalty, presence-penalty, dry-multiplier, "
+        "dry-base, dry-allowed-length, seed, stop-loops, stop, max-tokens, template. "
+        "/set shows their values.",
         "system prompt: 짧게",
         "system prompt: (none; /system TEXT sets one)",
         "Error: There is no command /nothing; did you mean /help? "
@@ -93,6 +95,48 @@ def test_settings_change_the_next_answer(chat_gguf: Path) -> None:
     )
     assert out == "한\ntwo three:\n"
     assert err.count("/set max-tokens N allows more") == 2
+
+
+def test_every_setting_can_be_seen_set_and_taken_back(chat_gguf: Path) -> None:
+    changes = [
+        "/set repeat-penalty 1.3",
+        "/set repeat-last-n 128",
+        "/set frequency-penalty 0.5",
+        "/set presence-penalty 0.25",
+        "/set dry-multiplier 0.8",
+        "/set dry-base 2",
+        "/set dry-allowed-length 3",
+        "/set stop-loops off",
+        "/set stop 글",
+        "/set seed 7",
+    ]
+    wrong = ["/set top-p 7", "/set template none", "/set stop-loops no", "/set max-tokens 0"]
+    lines = ["/set", *changes, *wrong, "안녕?", "/set dry-base", "/set dry-base -", "/set", "/bye"]
+    out, err = chat_over_pipes(chat_gguf, "\n".join(lines))
+    said = err.splitlines()
+    before, after = said[:16], said[-16:]
+    assert [line.split()[0] for line in before if line.startswith("*")] == ["*"] * 2
+    assert before[0].startswith("* temp               0.0 ")
+    assert before[4].startswith("  repeat-penalty     1.0 ")  # the template's authors say none
+    assert before[15].startswith("  template           komt ")
+    assert said[16:26] == [
+        "repeat-penalty = 1.3",
+        "repeat-last-n = 128",
+        "frequency-penalty = 0.5",
+        "presence-penalty = 0.25",
+        "dry-multiplier = 0.8",
+        "dry-base = 2.0",
+        "dry-allowed-length = 3",
+        "stop-loops = off",
+        "stop = '글'",
+        "seed = 7",
+    ]
+    errors = said[26:30]
+    assert [line.split(" ")[1] for line in errors] == ["top_p", "There", "'no'", "max_tokens"]
+    assert out == "한\n"
+    assert said[30:32] == ["dry-base = 2.0", "dry-base = 1.75"]
+    assert after[8].startswith("* dry-multiplier     0.8 ")
+    assert after[9].startswith("  dry-base           1.75 ")
 
 
 def test_a_full_context_forgets_the_oldest_and_says_so(chat_gguf: Path) -> None:
