@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from .errors import ModelNotFound, OutOfMemory
 from .references import Reference
@@ -72,6 +72,16 @@ def variants(sizes: Mapping[str, int]) -> list[Variant]:
 def _is_whole(files: Sequence[str]) -> bool:
     split = _SPLIT.fullmatch(files[0])
     return split is None or len(files) == int(split["count"])
+
+
+def other_parts(first: Path) -> list[Path]:
+    """The files that belong to the first of a split model; none for a model in one file."""
+    split = _SPLIT.fullmatch(first.name)
+    if split is None:
+        return []
+    count = int(split["count"])
+    names = (f"{split['stem']}-{number:05}-of-{count:05}.gguf" for number in range(1, count + 1))
+    return [first.with_name(name) for name in names if name != first.name]
 
 
 def matching(reference: Reference, found: Iterable[Variant]) -> list[Variant]:

@@ -11,7 +11,8 @@ import click
 from ..language import say
 from . import options
 from .base import KomtCommand
-from .output import print_json, size
+from .output import note, print_json, size
+from .welcome import SUGGESTED
 
 if TYPE_CHECKING:
     from ..catalogue import Model
@@ -47,11 +48,25 @@ def _print_contents(as_json: bool, quiet: bool) -> None:
     if as_json:
         print_json([_entry_json(entry) for entry in entries])
     elif quiet:
-        click.echo("\n".join(entry.name for entry in entries))
+        for entry in entries:
+            click.echo(entry.name)
     else:
-        heads = ("NAME", "TYPE", "SIZE", "TEMPLATE", "LAST USED", "WHERE")
-        korean = ("이름", "타입", "크기", "템플릿", "마지막 사용", "위치")
-        _print_table(say_all(heads, korean), [_row(entry) for entry in entries])
+        if entries:
+            heads = ("NAME", "TYPE", "SIZE", "TEMPLATE", "LAST USED", "WHERE")
+            korean = ("이름", "타입", "크기", "템플릿", "마지막 사용", "위치")
+            _print_table(say_all(heads, korean), [_row(entry) for entry in entries])
+        if all(entry.origin == "embedded" for entry in entries):
+            _print_what_to_do()
+
+
+def _print_what_to_do() -> None:
+    """For someone who has no model yet."""
+    note(
+        f"No model of your own yet: `komt-local pull {SUGGESTED}` brings one here, `komt-local "
+        "list --all` shows which there are, and `komt-local import` takes in GGUF files.",
+        f"아직 받은 모델이 없습니다. `komt-local pull {SUGGESTED}`로 받고, 받을 수 있는 모델은 "
+        "`komt-local list --all`로 보고, 가진 GGUF 파일은 `komt-local import`로 들여옵니다.",
+    )
 
 
 def _row(entry: Entry) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
-"""`komt-local show`: what a model file holds, and the prompt as it would be sent."""
+"""`komt-local show`: what a model file holds, what it takes, and the prompt as it is sent."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,9 +11,9 @@ from rich.cells import cell_len
 from .. import library
 from ..language import say
 from ..terminal.text import printable
-from . import asking, options
+from . import asking, options, showing
 from .base import KomtCommand
-from .output import print_json, size
+from .output import print_json
 
 if TYPE_CHECKING:
     from ..library import Facts
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 @click.command(
     cls=KomtCommand,
     help=say(
-        "Show what MODEL holds: architecture, size, tokenizer, template, and the prompt as it "
-        "will be sent.",
-        "MODEL의 내용을 보여 줍니다: 구조, 크기, 토크나이저, 템플릿, 실제로 보낼 프롬프트.",
+        "Show what MODEL holds: architecture, parameters, tokenizer, licence, digest, the memory "
+        "that it takes, how it was proven, its metadata, and the prompt as it will be sent.",
+        "MODEL의 내용을 보여 줍니다: 구조, 매개변수, 토크나이저, 라이선스, 다이제스트, 필요한 "
+        "메모리, 변환할 때의 증명, 메타데이터, 실제로 보낼 프롬프트.",
     ),
 )
 @click.argument("model", required=False)
@@ -51,6 +53,14 @@ if TYPE_CHECKING:
         "QUESTION에 답하고, 답이 왜 끝나는지 또는 이어지는지 보입니다.",
     ),
 )
+@click.option(
+    "--digest",
+    is_flag=True,
+    help=say(
+        "Read the file for its SHA-256 where that is not known.",
+        "SHA-256이 알려져 있지 않으면 파일을 읽어 계산합니다.",
+    ),
+)
 @options.threads()
 @options.json_output()
 def command(model: str | None, question: str | None, template: str | None, **given: Any) -> None:
@@ -58,40 +68,40 @@ def command(model: str | None, question: str | None, template: str | None, **giv
     if given["detect_template"] or given["stops"]:
         asking.show(path, question, template, given)
         return
-    facts = library.describe(path)
-    chosen, prompt = _prompt(facts, template, question)
+    shown = showing.look(path, digest=given["digest"])
+    chosen, prompt = _prompt(shown.facts, template, question)
     ids = asking.ids_of(path, prompt) if given["ids"] and prompt else []
     if given["json"]:
         name = chosen.name if chosen else None
         plain = [{"text": segment.text, "ours": segment.ours} for segment in prompt]
-        told = facts.as_dict() | {"template": name, "prompt": plain}
+        told = shown.as_dict() | {"template": name, "prompt": plain}
         print_json(told | ({"ids": ids} if ids else {}))
         return
-    rows = [*_rows(facts), (say("template", "템플릿"), _template_line(chosen))]
+    for line in (*_lines(shown), *_prompt_lines(chosen, prompt, ids)):
+        click.echo(line)
+
+
+def _lines(shown: showing.Shown) -> Iterator[str]:
+    """A table of names and values; the metadata below it."""
+    rows = showing.rows(shown)
     width = max(cell_len(name) for name, _ in rows) + 2
-    for name, value in rows:
-        click.echo(f"{name}{' ' * (width - cell_len(name))}{value}")
+    for name, values in rows:
+        heads = [name, *[""] * (len(values) - 1)]
+        for head, value in zip(heads, values, strict=True):
+            yield f"{head}{' ' * (width - cell_len(head))}{printable(value)}"
+    yield f"{say('metadata', '메타데이터')}:"
+    yield from map(printable, showing.metadata_lines(shown.header))
+
+
+def _prompt_lines(
+    chosen: Template | None, prompt: tuple[Segment, ...], ids: list[int]
+) -> Iterator[str]:
+    yield f"{say('template', '템플릿')}: {_template_line(chosen)}"
     if prompt:
-        click.echo(say("prompt (what you type in «»):", "프롬프트(입력한 글은 «» 안):"))
-        click.echo(_marked(prompt))
+        yield say("prompt (what you type in «»):", "프롬프트(입력한 글은 «» 안):")
+        yield _marked(prompt)
     if ids:
-        click.echo(f"{say('token ids', '토큰 번호')}: {' '.join(map(str, ids))}")
-
-
-def _rows(facts: Facts) -> list[tuple[str, str]]:
-    return [
-        (say("file", "파일"), str(facts.path)),
-        (say("name", "이름"), facts.name),
-        (say("architecture", "구조"), facts.architecture),
-        (say("parameters", "매개변수"), f"{facts.n_parameters:,}"),
-        (say("type", "양자화"), facts.file_type),
-        (say("size", "크기"), size(facts.size_bytes)),
-        (say("context", "컨텍스트"), f"{facts.n_ctx_train:,} {say('tokens', '토큰')}"),
-        (say("tokenizer", "토크나이저"), f"{facts.tokenizer}, {facts.n_tokens:,}"),
-        (say("author", "만든 이"), facts.author or "-"),
-        (say("licence", "라이선스"), facts.licence or "-"),
-        (say("source", "출처"), facts.source or "-"),
-    ]
+        yield f"{say('token ids', '토큰 번호')}: {' '.join(map(str, ids))}"
 
 
 def _prompt(

@@ -38,11 +38,18 @@ def _as_dict(option: Option, need: hardware.Need) -> dict[str, Any]:
         "type": option.file_type,
         "bits_per_weight": option.bits_per_weight,
         "file_bytes": option.out_bytes,
+        **need_as_dict(need),
+        "needs_imatrix": option.needs_imatrix,
+    }
+
+
+def need_as_dict(need: hardware.Need) -> dict[str, int]:
+    """A need as JSON has it, in bytes."""
+    return {
         "memory_bytes": need.total,
         "weights_bytes": need.weights,
         "kv_cache_bytes": need.kv_cache,
         "compute_bytes": need.compute,
-        "needs_imatrix": option.needs_imatrix,
     }
 
 

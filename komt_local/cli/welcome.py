@@ -9,7 +9,8 @@ import click
 from ..language import say
 
 _SHOWN = 3
-_REAL = "komt-mistral-7b-v1"
+SUGGESTED = "komt-mistral-7b-v1"
+"""The model that someone who has none is pointed to."""
 
 
 def is_wanted() -> bool:
@@ -27,8 +28,8 @@ def welcome() -> None:
     if default == EMBEDDED_NAME:
         click.echo(
             say(
-                f"To do:  komt-local chat, or a real model first: komt-local pull {_REAL}",
-                f"할 일: komt-local chat, 진짜 모델은 먼저 komt-local pull {_REAL}",
+                f"To do:  komt-local chat, or a real model first: komt-local pull {SUGGESTED}",
+                f"할 일: komt-local chat, 진짜 모델은 먼저 komt-local pull {SUGGESTED}",
             )
         )
     else:

@@ -93,6 +93,7 @@ def _convert(
         quant=plan.type,
         chat_template=_template(plan, folder),
         force=True,
+        save_report=True,
         progress=on_convert,
     )
     record = _record(plan, out, origin="converted", licence=plan.licence, sha256=report.sha256)

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import InvalidModel, ModelNotFound
 from .digests import OnBytes, digest_of
 from .facts import describe, type_known
+from .proofs import report_path
 from .records import Record, models_folder, now, remember
 from .stores import Found
 
@@ -49,12 +50,18 @@ def add(found: Found, *, name: str = "", copy: bool, on_bytes: OnBytes | None = 
 
 
 def _copied(source: Path, name: str) -> Path:
-    """A copy in the models folder, whole or not at all."""
-    folder = models_folder()
-    target = folder / f"{name.replace('/', '--').replace(':', '-')}.gguf"
-    draft = target.with_suffix(f".{os.getpid()}.tmp")
+    """A copy in the models folder, whole or not at all; the report of its conversion goes along."""
+    target = models_folder() / f"{name.replace('/', '--').replace(':', '-')}.gguf"
+    _copy(source, target)
+    if report_path(source).is_file():
+        _copy(report_path(source), report_path(target))
+    return target
+
+
+def _copy(source: Path, target: Path) -> None:
+    draft = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, draft)
         os.replace(draft, target)
     except OSError as error:
@@ -65,4 +72,3 @@ def _copied(source: Path, name: str) -> Path:
         ) from error
     finally:
         draft.unlink(missing_ok=True)
-    return target

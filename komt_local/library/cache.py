@@ -123,19 +123,29 @@ def remove(path: Path) -> int:
 
 def repo_of(path: Path) -> str:
     """The repository that a file of the cache belongs to; empty for other files."""
-    if not is_in_cache(path):
-        return ""
-    folder = path.absolute().relative_to(cache_folder().absolute()).parts[0]
-    return folder.removeprefix(_PREFIX).replace("--", "/")
+    inside = _inside(path)
+    return inside[0].removeprefix(_PREFIX).replace("--", "/") if inside else ""
+
+
+def commit_of(path: Path) -> str:
+    """The commit of the snapshot that a file belongs to; empty for files outside of the cache."""
+    inside = _inside(path)
+    return inside[2] if inside else ""
 
 
 def is_in_cache(path: Path) -> bool:
     """Whether the path is a file of some snapshot in the cache."""
+    return bool(_inside(path))
+
+
+def _inside(path: Path) -> tuple[str, ...]:
+    """Repository, `snapshots`, commit and what follows; empty for files outside of the cache."""
     try:
-        inside = path.absolute().relative_to(cache_folder().absolute()).parts
+        parts = path.absolute().relative_to(cache_folder().absolute()).parts
     except ValueError:
-        return False
-    return len(inside) > 3 and inside[0].startswith(_PREFIX) and inside[1] == "snapshots"
+        return ()
+    is_file = len(parts) > 3 and parts[0].startswith(_PREFIX) and parts[1] == "snapshots"
+    return parts if is_file else ()
 
 
 def _is_needed(blob: Path, snapshots: Path) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidModel
-from ..variants import type_of
+from ..variants import other_parts, type_of
 
 if TYPE_CHECKING:
     from komt_convert.gguf_file import Header
@@ -52,16 +52,30 @@ def type_known(path: Path, facts: Facts | None) -> str:
 
 def describe(path: Path) -> Facts:
     """What the header of a GGUF file says. Raises InvalidModel for a file that is none."""
+    return facts_of(read_header(path))
+
+
+def read_header(path: Path) -> Header:
+    """The header itself, with all metadata. Raises InvalidModel for a file that is no GGUF.
+
+    Of a model that is split over several files, it has the tensors and the size of all of them
+    that are here.
+    """
     from komt_convert.errors import GGUFError
-    from komt_convert.gguf_file import check
+    from komt_convert.gguf_file import check, read_header
 
     try:
-        return _facts(check(path))
+        header = check(path)
+        others = [read_header(part) for part in other_parts(path) if part.is_file()]
     except GGUFError as error:
         raise InvalidModel(str(error), error.ko) from error
+    tensors = (*header.tensors, *(tensor for part in others for tensor in part.tensors))
+    size = header.size + sum(part.size for part in others)
+    return replace(header, tensors=tensors, size=size)
 
 
-def _facts(header: Header) -> Facts:
+def facts_of(header: Header) -> Facts:
+    """What of a header a user wants to know."""
     from komt_convert.recipes import file_type_name
 
     def text(key: str) -> str:

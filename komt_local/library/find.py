@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import ModelNotFound, UsageError
 from ..references import Reference, parse
 from . import cache, records
+
+if TYPE_CHECKING:
+    from ..catalogue import Model
 
 EMBEDDED_NAME = "komt-local-demo"
 _EMBEDDED_PATH = Path(__file__).parent.parent / "demo" / "komt-local-demo-Q8_0.gguf"
@@ -49,17 +52,38 @@ def resolve_text(text: str) -> Path:
 
 
 def template_for(path: Path, said: Mapping[str, Any] | None = None) -> str | None:
-    """The template that the catalogue knows for a file which carries none.
+    """The template that the catalogue knows for a file which carries none."""
+    model = model_for(path, said)
+    return (model.template or None) if model else None
+
+
+def model_for(path: Path, said: Mapping[str, Any] | None = None) -> Model | None:
+    """What the catalogue knows of a file.
 
     By the repository that it came from, else by what its metadata (`said`) calls itself.
     """
     from .. import catalogue
 
-    record = records.load().records.get(str(path.absolute()))
-    repo = record.repo if record else cache.repo_of(path)
+    repo = origin(path).repo
     model = catalogue.of_repo(repo) if repo else None
-    model = model or catalogue.of_identity(said or {})
-    return (model.template or None) if model else None
+    return model or catalogue.of_identity(said or {})
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The repository and the commit that a file came from, and its licence; empty if unknown."""
+
+    repo: str
+    revision: str
+    licence: str
+
+
+def origin(path: Path) -> Origin:
+    """Where a file came from: as recorded, or as its place in the Hugging Face cache tells."""
+    record = records.load().records.get(str(path.absolute()))
+    if record:
+        return Origin(record.repo, record.revision, record.licence)
+    return Origin(cache.repo_of(path), cache.commit_of(path), "")
 
 
 def existing_file(text: str) -> Path | None:

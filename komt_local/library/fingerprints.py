@@ -1,35 +1,51 @@
 """The SHA-256 of a model file, without reading gigabytes again each time it is asked for.
 
 What is recorded of a pulled or converted model counts while its size and time are those of the
-record; else the file is read once, and the digest is kept under its path, size and time.
+record, then the name that the Hugging Face cache gives a blob; else the file is read once, and the
+digest is kept under its path, size and time.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
-from . import records
-from .digests import digest_of
+from . import cache, records
+from .digests import OnBytes, digest_of
 
 _KEPT = 200
 
 
-def fingerprint(path: Path) -> str:
+def fingerprint(path: Path, on_bytes: OnBytes | None = None) -> str:
     """The digest in hexadecimal. Raises InvalidModel when the file cannot be read."""
     path = path.absolute()
-    status = path.stat()
+    if known := known_fingerprint(path):
+        return known
+    key = _key(path)
+    digest = digest_of(path, on_bytes)
+    _write(_read() | {key: digest})
+    return digest
+
+
+def known_fingerprint(path: Path) -> str:
+    """The digest if it is known without reading the file; else empty."""
+    path = path.absolute()
+    return _recorded(path) or cache.sha256_by_name(path) or _read().get(_key(path), "")
+
+
+def _recorded(path: Path) -> str:
     record = records.load().records.get(str(path))
-    as_recorded = record and (record.size, record.mtime_ns) == (status.st_size, status.st_mtime_ns)
-    if record and as_recorded and record.sha256:
+    status = path.stat()
+    if record and (record.size, record.mtime_ns) == (status.st_size, status.st_mtime_ns):
         return record.sha256
-    key = f"{path}|{status.st_size}|{status.st_mtime_ns}"
-    known = _read()
-    if key not in known:
-        known[key] = digest_of(path)
-        _write(known)
-    return known[key]
+    return ""
+
+
+def _key(path: Path) -> str:
+    status = path.stat()
+    return f"{path}|{status.st_size}|{status.st_mtime_ns}"
 
 
 def _file() -> Path:
@@ -53,4 +69,5 @@ def _write(known: dict[str, str]) -> None:
         partial.write_text(json.dumps(dict(list(known.items())[-_KEPT:])), encoding="utf-8")
         os.replace(partial, target)
     except OSError:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()

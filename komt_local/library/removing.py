@@ -11,6 +11,7 @@ from ..references import Reference
 from ..variants import matching, variants
 from . import cache, records
 from .find import expand
+from .proofs import report_path
 from .records import Record
 
 
@@ -33,7 +34,8 @@ def plan_removal(text: str) -> Removal:
     state = records.load()
     if record := _record_called(text, reference, state.records):
         path = Path(record.path)
-        files = (path,) if record.owned and path.exists() else ()
+        ours = (path, report_path(path)) if record.owned else ()
+        files = tuple(file for file in ours if file.exists())
         return Removal(record.title, files, () if record.owned else (path,), _total(files))
     if reference.kind == "repo":
         return _plan_in_cache(reference)

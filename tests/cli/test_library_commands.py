@@ -25,6 +25,7 @@ from komt_local.errors import (
     UsageError,
 )
 from komt_local.library import cache, digests, records
+from komt_local.library import find as find_module
 from komt_local.library.contents import contents
 from komt_local.library.records import Record
 from komt_local.library.stores import find
@@ -117,6 +118,29 @@ def test_list_prints_a_table(tiny_gguf: Path, capsys: pytest.CaptureFixture[str]
     assert columns[5] == records.now()[:10]
     assert run(["list", "--quiet"]) == 0
     assert f"{REPO}:F16" in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("has_embedded", [True, False])
+def test_an_empty_list_says_what_to_do(
+    has_embedded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    if not has_embedded:
+        monkeypatch.setattr(find_module, "_EMBEDDED_PATH", tmp_path / "none")
+    assert run(["list"]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("\n") == (2 if has_embedded else 0)
+    assert all(command in err for command in ("komt-local pull komt-", "list --all", "import"))
+    assert run(["list", "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    assert (out, err) == ("komt-local-demo\n" if has_embedded else "", "")
+
+
+def test_a_list_with_a_model_says_nothing_more(
+    tiny_gguf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    into_cache(tiny_gguf, "tiny-F16.gguf")
+    assert run(["list"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_a_file_without_a_template_has_that_of_the_catalogue(tiny_gguf: Path) -> None:
@@ -262,12 +286,16 @@ def test_a_file_is_taken_in_where_it_is(tiny_gguf: Path, as_json: Json) -> None:
 
 
 def test_a_copy_is_ours(tiny_gguf: Path, as_json: Json, home: Path) -> None:
+    report = tiny_gguf.with_name(f"{tiny_gguf.name}.report.json")
+    report.write_text("{}")
     (record,) = as_json("import", str(tiny_gguf), "--name", "copied", "--copy")
+    report.unlink()
     path = home / "models" / "copied.gguf"
     assert record["path"] == str(path)
     assert path.read_bytes() == tiny_gguf.read_bytes()
-    assert as_json("rm", "copied", "--yes")["freed_bytes"] == tiny_gguf.stat().st_size
-    assert not path.exists()
+    assert path.with_name("copied.gguf.report.json").read_text() == "{}"
+    assert as_json("rm", "copied", "--yes")["freed_bytes"] == tiny_gguf.stat().st_size + 2
+    assert list(path.parent.iterdir()) == []
 
 
 def ollama_store(folder: Path, model: Path, name: str, *, owner: str = "library") -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -115,11 +116,17 @@ def test_a_type_that_is_not_there_is_said_with_those_that_are(here: Hub, types: 
 
 
 def test_split_files_come_together(server: LoopbackHub, here: Hub, gguf: bytes) -> None:
-    parts = {f"m-Q8_0-0000{i}-of-00002.gguf": gguf if i == 1 else b"y" * 5000 for i in (1, 2)}
+    second = write_empty_gguf()
+    parts = {f"m-Q8_0-0000{i}-of-00002.gguf": gguf if i == 1 else second for i in (1, 2)}
     server.repos[GGUF] = Repo(parts)
     path = hub.pull(GGUF)
     assert path.name == "m-Q8_0-00001-of-00002.gguf"
-    assert (path.parent / "m-Q8_0-00002-of-00002.gguf").read_bytes() == b"y" * 5000
+    assert (path.parent / "m-Q8_0-00002-of-00002.gguf").read_bytes() == second
+
+
+def write_empty_gguf() -> bytes:
+    """A GGUF file of no keys and no tensors, of the length that makes it a large one."""
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, 0) + bytes(5000)
 
 
 def test_a_file_that_is_no_gguf_is_said(server: LoopbackHub, here: Hub) -> None:
@@ -146,6 +153,10 @@ def test_a_checkpoint_is_converted_and_let_go(
     assert records.load().sources == []
     record = records.load().records[str(path)]
     assert record.sha256 == sha256(path.read_bytes())
+    proof = library.proof_of(path, record.sha256)
+    assert proof and proof.verified and proof.tokens_compared > 10_000
+    assert run(["rm", CHECKPOINT + ":Q8_0", "--yes"]) == 0
+    assert list(path.parent.iterdir()) == []
 
 
 def test_the_checkpoint_is_kept_when_asked_for_or_when_it_was_here(
