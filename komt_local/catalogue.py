@@ -19,6 +19,7 @@ class Model:
     """One checkpoint, or with `adapter_of` a LoRA adapter on that one.
 
     `gguf` are repositories with ready files, the best first; `ggufs` names files known in them.
+    `copies` are repositories with the same checkpoint once more.
     `parameters` and `context` (tokens) are 0 where unknown. `licence` is an SPDX name or the
     publisher's own, `restrictions` what it forbids, in English and Korean. `unconfirmed` names the
     fields that no source at hand states.
@@ -36,6 +37,7 @@ class Model:
     adapter_of: str = ""
     gguf: tuple[str, ...] = ()
     ggufs: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
     restrictions: str = ""
     restrictions_ko: str = ""
     note: str = ""
@@ -56,7 +58,7 @@ class Model:
 
     def repos(self) -> tuple[str, ...]:
         """Where its files may lie, ready ones first."""
-        return (*self.gguf, self.checkpoint)
+        return (*self.gguf, self.checkpoint, *self.copies)
 
 
 @cache
