@@ -8,6 +8,7 @@ alike. What a file computes is not described here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,10 @@ SAMPLING = {
 }
 """Entry of generation_config.json → key below `general.sampling.`, for llama.cpp's own tools."""
 
+MAX_CARD_BYTES = 4 << 20
+MAX_FRONT_MATTER = 1 << 16
+"""In letters; the YAML package reads that many in a second."""
+
 
 def describe(folder: Path, n_parameters: int, *, name: str | None = None) -> Metadata:
     """The `general.` keys for the checkpoint in `folder`; `name` overrules what is found.
@@ -77,11 +82,31 @@ def _load(folder: Path, config: dict[str, Any], n_parameters: int) -> Any:
     import gguf
 
     try:
+        _refuse_endless(folder / "README.md")
         return gguf.Metadata.load(None, folder, None, n_parameters)
     except Exception:  # whatever YAML people write by hand, it is no reason to stop
         known = config if isinstance(config.get("_name_or_path"), str) else {}
         empty = gguf.Metadata()
         return gguf.Metadata.apply_metadata_heuristic(empty, {}, known, folder, n_parameters)
+
+
+def _refuse_endless(card: Path) -> None:
+    """Raises ValueError for a card that takes no end of time or memory to read.
+
+    YAML may name a list within another, and again: a few lines of aliases are gigabytes as text.
+    """
+    import yaml
+
+    if not card.is_file():
+        return
+    if card.stat().st_size > MAX_CARD_BYTES:
+        raise ValueError("too large")
+    first, *lines = card.read_text(encoding="utf-8").splitlines() or [""]
+    front = "\n".join(takewhile("---".__ne__, lines)) if first == "---" else ""
+    if len(front) > MAX_FRONT_MATTER:
+        raise ValueError("too long")
+    if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(front.replace("\t", "  "))):
+        raise ValueError("has aliases")
 
 
 def _text(value: Any) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from komt_convert.digests import Input, inputs
 from komt_convert.errors import SourceError, UnsupportedError
 from komt_convert.json_file import read_json
 from komt_convert.tensors import Tensor
@@ -29,7 +30,8 @@ PACKED = re.compile(r"\.(qweight|qzeros|weight_packed|weight_scale|weight_scale_
 class Checkpoint:
     """An open checkpoint; `size_bytes` counts its weight files, nothing of which is read yet.
 
-    `tokenizer_folder` is where its tokenizer lies when that is elsewhere.
+    `tokenizer_folder` is where its tokenizer lies when that is elsewhere. `files` are all that it
+    is made of, adapters that were merged among them.
     """
 
     folder: Path
@@ -37,6 +39,7 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
     size_bytes: int
     tokenizer_folder: Path | None = None
+    files: tuple[Input, ...] = ()
 
     @property
     def tokenizer(self) -> Path:
@@ -57,7 +60,9 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     tensors = read_weights(files)
     if packed := next(filter(PACKED.search, tensors), None):
         raise _quantized(folder, f"{packed!r}")
-    return Checkpoint(folder, config, tensors, files.size_bytes)
+    return Checkpoint(
+        folder, config, tensors, files.size_bytes, files=inputs("model", folder, files.files)
+    )
 
 
 # --- what the folder is --------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from komt_convert import arch, ggml
+from komt_convert.digests import Input
 from komt_convert.errors import SourceError
 from komt_convert.ggml_legacy import BYTES, Legacy, Piece, Place, read_legacy
 from komt_convert.json_file import read_json
@@ -21,7 +22,7 @@ from komt_convert.sentencepiece_model import encode_model
 from komt_convert.sources import Source
 from komt_convert.tensors import FloatArray, Packed, Tensor, read_at, stored_tensor
 from komt_convert.vocab import PADDING_SCORE, Vocabulary
-from komt_convert.vocab_sentencepiece import reference
+from komt_convert.vocab_sentencepiece import Reference
 from komt_convert.vocab_types import Token, TokenType
 
 CONTEXT, EPSILON = 2048, 5e-6
@@ -32,6 +33,8 @@ SPECIAL = (
     Token("<s>", TokenType.CONTROL),
     Token("</s>", TokenType.CONTROL),
 )
+
+CONTROL = {token.text: i for i, token in enumerate(SPECIAL) if token.type is TokenType.CONTROL}
 
 Sentence = tuple[str, str]
 
@@ -54,6 +57,7 @@ def open_legacy(path: Path, *, name: str | None = None) -> Source:
             "general.description": text(f"converted from a {legacy.format} file of 2023"),
         },
         size_bytes=path.stat().st_size,
+        files=tuple(Input("model", p) for p in (path, _config_of(path)) if p.is_file()),
         kept=kept,
     )
 
@@ -109,7 +113,7 @@ def _architecture(legacy: Legacy) -> tuple[Metadata, list[Sentence]]:
         "llama.attention.layer_norm_rms_epsilon": f32(EPSILON),
         "llama.rope.dimension_count": u32(legacy.n_embd // legacy.n_heads),
     }
-    config = read_json(legacy.path.parent / "config.json")
+    config = read_json(_config_of(legacy.path))
     if not config:
         return keys, [_assumed()]
     said = arch.lookup(config).metadata(_NoTensors(config))
@@ -118,6 +122,10 @@ def _architecture(legacy: Legacy) -> tuple[Metadata, list[Sentence]]:
         if sure and said.get(key) != value:
             raise _other_model(legacy, key)
     return said, []
+
+
+def _config_of(path: Path) -> Path:
+    return path.parent / "config.json"
 
 
 class _NoTensors:
@@ -160,6 +168,7 @@ def _vocabulary(legacy: Legacy, warnings: list[Sentence]) -> Vocabulary:
         ) from None
     if legacy.pieces[0].score is None:
         warnings = [*warnings, _ranked()]
+    asked = Reference(encode_model(tokens), (), legacy.path)
     return Vocabulary(
         model="llama",
         pre="default",
@@ -172,9 +181,10 @@ def _vocabulary(legacy: Legacy, warnings: list[Sentence]) -> Vocabulary:
         chat_template=None,
         legacy=True,
         warnings=tuple(warnings),
-        encode=reference(encode_model(tokens), (), legacy.path),
+        encode=asked.encode,
         normal_form=None,
         absorbs_space=False,
+        parse=lambda text: asked.parse(text, CONTROL),
     )
 
 

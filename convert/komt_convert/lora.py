@@ -7,19 +7,21 @@ PEFT's `merge_and_unload`; tensors that an adapter saves whole take the place of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from komt_convert.checkpoint import Checkpoint
+from komt_convert.digests import inputs
 from komt_convert.errors import SourceError
 from komt_convert.lora_file import Adapter, Pair
 from komt_convert.tensors import FloatArray, Tensor
 
-HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
-"""Where a checkpoint has the second of them only, both are one tensor."""
+HEADS = ("lm_head.weight", "embed_out.weight")
+EMBEDDINGS = ("model.embed_tokens.weight", "gpt_neox.embed_in.weight", "transformer.wte.weight")
+"""The names that they go by; where a checkpoint has an embedding only, both are one tensor."""
 
 BLOCK = 128
 """Rows that are multiplied at once. A row's sum must not depend on what else is read with it, and
@@ -43,17 +45,47 @@ def merge(tensors: Mapping[str, Tensor], adapter: Adapter, scale: float = 1.0) -
 def merge_into(checkpoint: Checkpoint, adapter: Adapter, scale: float = 1.0) -> Checkpoint:
     """The checkpoint with an adapter added, `scale` times; one with added tokens brings its own
     tokenizer. Raises SourceError."""
+    adapter = as_named_in(checkpoint.tensors, adapter)
     tensors = merge(checkpoint.tensors, adapter, scale)
     config, tokenizer = dict(checkpoint.config), checkpoint.tokenizer
-    if HEAD in tensors and HEAD not in checkpoint.tensors:
+    head, embedding = (_named(names, checkpoint.tensors) for names in (HEADS, EMBEDDINGS))
+    if head in tensors and head not in checkpoint.tensors:
         config["tie_word_embeddings"] = False
     for name in adapter.saved.keys() & checkpoint.tensors.keys():
         before, after = checkpoint.tensors[name].shape, adapter.saved[name].shape
         if before != after and before[0] == config.get("vocab_size"):
             config["vocab_size"] = after[0]
-    if EMBEDDING in adapter.saved and has_tokenizer(adapter.folder):
+    if embedding in adapter.saved and has_tokenizer(adapter.folder):
         tokenizer = adapter.folder
-    return replace(checkpoint, config=config, tensors=tensors, tokenizer_folder=tokenizer)
+    part = f"adapter {len({file.part for file in checkpoint.files})}"  # one part is the model
+    files = (*checkpoint.files, *inputs(part, adapter.folder, adapter.weights))
+    return replace(
+        checkpoint, config=config, tensors=tensors, tokenizer_folder=tokenizer, files=files
+    )
+
+
+def as_named_in(names: Collection[str], adapter: Adapter) -> Adapter:
+    """The adapter with its head under the name that it has among `names`.
+
+    transformers 5 has `lm_head` for what older ones, and the files of GPT-NeoX, call `embed_out`.
+    """
+    own = _named(HEADS, names)
+    said = {*adapter.saved, *(pair.weight for pair in adapter.pairs)}
+    if own not in names or own in said:
+        return adapter
+
+    def renamed(name: str) -> str:
+        return own if name in HEADS else name
+
+    saved = {renamed(n): replace(t, name=renamed(n)) for n, t in adapter.saved.items()}
+    modules = [renamed(pair.weight).removesuffix(".weight") for pair in adapter.pairs]
+    pairs = (replace(p, module=module) for p, module in zip(adapter.pairs, modules, strict=True))
+    return replace(adapter, saved=saved, pairs=tuple(pairs))
+
+
+def _named(known: tuple[str, ...], names: Collection[str]) -> str:
+    """Which of the known names is used; the usual one if none is."""
+    return next((name for name in known if name in names), known[0])
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -100,21 +132,20 @@ def _with_saved(tensors: Mapping[str, Tensor], adapter: Adapter) -> dict[str, Te
     embedding was trained as a copy of its own.
     """
     merged = dict(tensors)
-    tied = HEAD not in tensors and EMBEDDING in tensors
+    head, embedding = _named(HEADS, tensors), _named(EMBEDDINGS, tensors)
+    tied = head not in tensors and embedding in tensors
     for name, tensor in adapter.saved.items():
-        original = tensors.get(EMBEDDING if tied and name == HEAD else name)
+        original = tensors.get(embedding if tied and name == head else name)
         if original is None or original.shape[1:] != tensor.shape[1:]:
             raise _foreign(adapter, name)
         merged[name] = tensor
-    if tied and HEAD in merged and same(merged[HEAD], merged[EMBEDDING]):
-        del merged[HEAD]
-    elif tied and EMBEDDING in adapter.saved and HEAD not in merged and _is_separate(adapter):
-        merged[HEAD] = replace(tensors[EMBEDDING], name=HEAD)
+    if tied and head in merged and same(merged[head], merged[embedding]):
+        del merged[head]
+    elif tied and embedding in adapter.saved and head not in merged:
+        module = embedding.removesuffix(".weight")
+        if any(module.endswith(name) for name in adapter.separate):
+            merged[head] = replace(tensors[embedding], name=head)
     return merged
-
-
-def _is_separate(adapter: Adapter) -> bool:
-    return any(EMBEDDING.removesuffix(".weight").endswith(name) for name in adapter.separate)
 
 
 def same(one: Tensor, other: Tensor) -> bool:

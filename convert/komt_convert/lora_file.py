@@ -86,7 +86,7 @@ class Adapter:
 
     `base` is what it names as its base model, `alpha` its `lora_alpha`. With `fan_in_fan_out` the
     weights of its modules may lie columns first; whether they do, their shapes tell. `separate` are
-    the modules that were trained as copies of their own.
+    the modules that were trained as copies of their own. `weights` are its files with tensors.
     """
 
     folder: Path
@@ -96,7 +96,11 @@ class Adapter:
     separate: tuple[str, ...]
     pairs: tuple[Pair, ...]
     saved: Mapping[str, Tensor]
-    size_bytes: int
+    weights: tuple[Path, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(path.stat().st_size for path in self.weights)
 
 
 def is_adapter(folder: Path) -> bool:
@@ -128,7 +132,7 @@ def read_adapter(folder: Path) -> Adapter:
         separate=config.separate,
         pairs=pairs,
         saved=saved,
-        size_bytes=files.size_bytes,
+        weights=files.files,
     )
 
 

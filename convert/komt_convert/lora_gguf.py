@@ -18,17 +18,20 @@ import numpy as np
 from komt_convert import arch
 from komt_convert.arch.base import Slot
 from komt_convert.checkpoint import read_config
+from komt_convert.digests import Digests, inputs
 from komt_convert.errors import UnsupportedError
-from komt_convert.lora import EMBEDDING, HEAD, oriented, target_of
+from komt_convert.lora import as_named_in, oriented, target_of
 from komt_convert.lora_file import Adapter, Pair, read_adapter
 from komt_convert.metadata import Metadata, f32, text, u32
 from komt_convert.output import refuse_full_disk, refuse_target, replacing
-from komt_convert.report import Report, peak_memory_bytes
+from komt_convert.report import Report, peak_memory_bytes, report_path
 from komt_convert.sources import base_of
 from komt_convert.tensor_types import BY_NAME
 from komt_convert.tensors import FloatArray, Tensor, from_array
 from komt_convert.verify import verify_tensors
 from komt_convert.writer import plan, write
+
+SHARED = ("token_embd.weight", "output.weight")
 
 
 def convert_adapter(
@@ -38,19 +41,21 @@ def convert_adapter(
     base: str | os.PathLike[str] | None = None,
     name: str | None = None,
     force: bool = False,
+    save_report: bool = False,
 ) -> Report:
     """Convert the adapter in the folder `source` to the GGUF adapter `out`, as float32.
 
     `base` is the folder of the model that it was trained on, else the one that it names; its
-    config.json is enough. Raises ConvertError.
+    config.json is enough. `save_report` writes the report beside `out`. Raises ConvertError.
     """
     started = perf_counter()
     folder, target = Path(source), Path(out)
     refuse_target(target, force=force)
-    adapter = read_adapter(folder)
+    refuse_target(report_path(target), force=True)
     config = read_config(base_of(folder, None if base is None else Path(base)))
     architecture = arch.lookup(config)
     slots = {slot.source: slot for slot in architecture.slots()}
+    adapter = as_named_in(slots, read_adapter(folder))
     tensors = list(adapter_tensors(adapter, slots, tied=bool(config.get("tie_word_embeddings"))))
     metadata: Metadata = {
         "general.architecture": architecture.metadata(_Config(config))["general.architecture"],
@@ -62,11 +67,13 @@ def convert_adapter(
     }
     layout = plan(metadata, tensors, {tensor.name: BY_NAME["F32"] for tensor in tensors})
     refuse_full_disk(target, layout.size)
-    with replacing(target, force=force) as output:
+    read = inputs("adapter 1", folder, adapter.weights)
+    with Digests(read, threads=1) as digests, replacing(target, force=force) as output:
         write(layout, output, threads=1)
         proof = verify_tensors(output.path, layout, threads=1)
-        output.commit()
-    return Report(
+        files = digests.result()
+        output.commit(outdated=report_path(target))
+    report = Report(
         out=target,
         file_type="F32",
         architecture=metadata["general.architecture"].data,
@@ -84,7 +91,12 @@ def convert_adapter(
         errors=proof.errors,
         sha256=proof.sha256,
         warnings=(),
+        worst=proof.worst,
+        source_files=files,
     )
+    if save_report:
+        report.save()
+    return report
 
 
 class _Config:
@@ -102,7 +114,7 @@ def adapter_tensors(adapter: Adapter, slots: Mapping[str, Slot], *, tied: bool) 
     shapes = {name: slot.shape for name, slot in slots.items()}
     for pair in oriented(adapter, shapes):
         slot = slots[target_of(adapter, pair, shapes)]
-        if tied and slot.source in (HEAD, EMBEDDING):  # one tensor in the file, two in llama.cpp
+        if tied and slot.target in SHARED:  # one tensor in the file, two in llama.cpp
             raise _merge_instead(adapter, pair.module)
         a, b = (half.read(0, half.n_rows) for half in (pair.a, pair.b))
         if slot.target == "token_embd.weight":

@@ -14,6 +14,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class Output:
         self.target, self.force = target, force
         self.path = target.with_name(f".{target.name}.{os.getpid()}.partial")
         self._lock = threading.Lock()
+        self._begun: Future[None] | None = None
         self._descriptor = os.open(
             self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
         )
@@ -59,13 +61,27 @@ class Output:
             os.lseek(self._descriptor, offset, os.SEEK_SET)
             return os.write(self._descriptor, data)
 
-    def commit(self) -> None:
-        """Puts the file in the target's place; it is on the disk when this returns."""
+    def begin_sync(self) -> None:
+        """Lets the disk begin with what was written, so that `commit` has less to wait for."""
+        pool = ThreadPoolExecutor(1, "komt-sync")
+        self._begun = pool.submit(_sync_and_close, os.dup(self._descriptor))
+        pool.shutdown(wait=False)
+
+    def commit(self, *, outdated: Path | None = None) -> None:
+        """Puts the file in the target's place; it is on the disk when this returns.
+
+        `outdated` is a file about the target's former content. It goes first, so that it never
+        lies beside the new one, whenever this is killed.
+        """
         with _explained(self.target):
+            if self._begun:
+                self._begun.result()  # the system tells of an error once only
             os.fsync(self._descriptor)
         self.close()
         refuse_target(self.target, force=self.force)
         with _explained(self.target):
+            if outdated is not None:
+                outdated.unlink(missing_ok=True)
             os.replace(self.path, self.target)
             _sync_folder(self.target.parent)
 
@@ -141,6 +157,13 @@ def _remove_unless_locked(path: Path) -> None:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     path.unlink()
+
+
+def _sync_and_close(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ from time import perf_counter
 from komt_convert import kernels
 from komt_convert.corpus import corpus, mixed
 from komt_convert.decisions import decisions
-from komt_convert.digests import source_files
+from komt_convert.digests import Digests
 from komt_convert.errors import SourceError, TokenizerMismatch
 from komt_convert.ggml import Tokenizer
 from komt_convert.gguf_file import parse_header
@@ -23,7 +23,7 @@ from komt_convert.gguf_rules import first_problem
 from komt_convert.metadata import Metadata, flag, text, u32
 from komt_convert.output import refuse_full_disk, refuse_target, replacing
 from komt_convert.planning import Wanted, plan_tensors, want
-from komt_convert.report import OnProgress, Report, peak_memory_bytes
+from komt_convert.report import OnProgress, Report, peak_memory_bytes, report_path
 from komt_convert.sources import Source, open_source
 from komt_convert.tokens import compare_tokens
 from komt_convert.verify import Proof, verify_tensors
@@ -57,17 +57,19 @@ def convert(
     written in place of the tokenizer's own; `name` in place of what the model card says.
     `tensor_types` are PATTERN=TYPE, such as "attn_v=Q8_0": tensors whose names have the pattern get
     that type, the first one counts. `imatrix` is a file of llama-imatrix, which some types need.
-    `verify` compares samples of every tensor, and the token ids of a corpus, with the source; a
-    file that fails never appears under its name. `allow_token_mismatch` goes on where an id
-    differs, and says so in the report's warnings. `force` replaces an existing `out`.
-    `save_report` writes the report beside it. `threads` defaults to the processors that this
-    process may use. `progress` is called in the calling thread.
+    `verify` compares samples of every tensor, and the token ids of a corpus, with the source, and
+    takes the digests of all files; a file that fails never appears under its name.
+    `allow_token_mismatch` goes on where an id differs, and says so in the report's warnings.
+    `force` replaces an existing `out`. `save_report` writes the report beside it. `threads`
+    defaults to the processors that this process may use. `progress` is called in the calling
+    thread.
 
     Raises ConvertError: SourceError, OutputError, QuantizationError or VerificationError.
     """
     started = perf_counter()
     wanted, target = want(quant, tensor_types, imatrix), Path(out)
     refuse_target(target, force=force)
+    refuse_target(report_path(target), force=True)
     model = open_source(
         Path(source), adapters, base=None if base is None else Path(base), name=name
     )
@@ -75,18 +77,21 @@ def convert(
     refuse_lethal(layout, model.path)
     refuse_full_disk(target, layout.size)
     n_threads = available_processors() if threads is None else max(1, threads)
-    n_tokens, differing = 0, None
-    if verify:
-        n_tokens, differing = prove_tokens(layout.metadata, model.vocabulary)
-    if differing and not allow_token_mismatch:
-        raise differing
-    chosen = kernels.GGML if layout.is_weighed else kernels.choose(layout.values_by_type)
-    with replacing(target, force=force) as output:
-        write(layout, output, threads=n_threads, kernels=chosen, on_progress=progress)
-        proof = Proof()
+    n_tokens, differing, proof = 0, None, Proof()
+    with Digests((*model.files, *wanted.files), threads=n_threads, large=verify) as digests:
         if verify:
-            proof = verify_tensors(output.path, layout, threads=n_threads, on_progress=progress)
-        output.commit()
+            n_tokens, differing = prove_tokens(layout.metadata, model.vocabulary)
+        if differing and not allow_token_mismatch:
+            raise differing
+        chosen = kernels.GGML if layout.is_weighed else kernels.choose(layout.values_by_type)
+        with replacing(target, force=force) as output:
+            moved = digests.following(progress)
+            write(layout, output, threads=n_threads, kernels=chosen, on_progress=moved)
+            output.begin_sync()
+            if verify:
+                proof = verify_tensors(output.path, layout, threads=n_threads, on_progress=progress)
+            files = digests.result()
+            output.commit(outdated=report_path(target))
     report = Report(
         out=target,
         file_type=(model.kept or wanted.file_type).name,
@@ -110,7 +115,7 @@ def convert(
         decisions=decisions(
             layout.metadata, model.path, wanted, template_given=chat_template is not None
         ),
-        source_files=source_files(model.path),
+        source_files=files,
     )
     if save_report:
         report.save()

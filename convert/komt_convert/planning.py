@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from os import PathLike
 
 from komt_convert import recipes
+from komt_convert.digests import Input
 from komt_convert.errors import QuantizationError
 from komt_convert.ggml import QUANTIZATION_VERSION
 from komt_convert.imatrix import ImportanceMatrix, read_imatrix
@@ -28,6 +29,11 @@ class Wanted:
     file_type: FileType
     overrides: Sequence[Override] = ()
     imatrix: ImportanceMatrix | None = None
+
+    @property
+    def files(self) -> tuple[Input, ...]:
+        """What is read for it."""
+        return (Input("imatrix", self.imatrix.path),) if self.imatrix else ()
 
     def metadata(self) -> Metadata:
         about_matrix = self.imatrix.metadata() if self.imatrix else {}

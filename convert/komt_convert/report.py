@@ -61,11 +61,15 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file that was read; `sha256` is None where knowing it would have cost a reading."""
+    """A file that was read, of "model", "adapter 1", ..., or "imatrix".
+
+    `sha256` is None for a large file of a conversion that was not verified.
+    """
 
     name: str
     size: int
     sha256: str | None
+    part: str = "model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +112,17 @@ class Report:
 
     def save(self) -> Path:
         """Write it beside the file, as OUT.report.json; the path. Raises OutputError."""
-        path = self.out.with_name(self.out.name + ".report.json")
+        path = report_path(self.out)
         text = json.dumps(self.as_dict(), ensure_ascii=False, indent=2) + "\n"
         with replacing(path, force=True) as output:
             output.write_at(0, text.encode())
             output.commit()
         return path
+
+
+def report_path(out: Path) -> Path:
+    """Where the report of a file lies."""
+    return out.with_name(out.name + ".report.json")
 
 
 def peak_memory_bytes() -> int:

@@ -14,7 +14,7 @@ from time import perf_counter
 from komt_convert import kernels
 from komt_convert.corpus import corpus
 from komt_convert.decisions import said_types
-from komt_convert.digests import source_files
+from komt_convert.digests import Digests, Input
 from komt_convert.errors import (
     QuantizationError,
     TokenizerMismatch,
@@ -29,7 +29,7 @@ from komt_convert.packed import block_tensor
 from komt_convert.pipeline import available_processors
 from komt_convert.planning import Wanted, choose, want, weigh
 from komt_convert.recipes import Model, is_quantized
-from komt_convert.report import OnProgress, Report, peak_memory_bytes
+from komt_convert.report import OnProgress, Report, peak_memory_bytes, report_path
 from komt_convert.tensor_types import BY_NAME
 from komt_convert.tensors import Tensor
 from komt_convert.verify import Proof, verify_tensors
@@ -66,19 +66,26 @@ def quantize(
     started = perf_counter()
     wanted, target = want(quant, tensor_types, imatrix), Path(out)
     refuse_target(target, force=force)
+    refuse_target(report_path(target), force=True)
     source = check(source_gguf)
     layout = plan_again(source, wanted)
     warnings = _refuse_losses(source, layout, allow=allow_requantize)
     refuse_full_disk(target, layout.size)
     n_threads = available_processors() if threads is None else max(1, threads)
     chosen = kernels.GGML if layout.is_weighed else kernels.choose(layout.values_by_type)
-    with replacing(target, force=force) as output:
-        write(layout, output, threads=n_threads, kernels=chosen, on_progress=progress)
-        proof, n_tokens = Proof(), 0
+    proof, n_tokens, read = Proof(), 0, (Input("model", source.path), *wanted.files)
+    with (
+        Digests(read, threads=n_threads, large=verify) as digests,
+        replacing(target, force=force) as output,
+    ):
+        moved = digests.following(progress)
+        write(layout, output, threads=n_threads, kernels=chosen, on_progress=moved)
+        output.begin_sync()
         if verify:
             proof = verify_tensors(output.path, layout, threads=n_threads, on_progress=progress)
             n_tokens = _compare_tokens(source.path, output.path)
-        output.commit()
+        files = digests.result()
+        output.commit(outdated=report_path(target))
     report = Report(
         out=target,
         file_type=wanted.file_type.name,
@@ -100,7 +107,7 @@ def quantize(
         texts_compared=sum(1 for _ in corpus()) if n_tokens else 0,
         worst=proof.worst,
         decisions=tuple(said_types(wanted)),
-        source_files=source_files(source.path),
+        source_files=files,
     )
     if save_report:
         report.save()

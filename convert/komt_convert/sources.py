@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from komt_convert import arch
 from komt_convert.card import describe
 from komt_convert.checkpoint import Checkpoint, open_checkpoint
+from komt_convert.digests import Input
 from komt_convert.errors import SourceError, UnsupportedError
 from komt_convert.lora import merge_into
 from komt_convert.lora_file import is_adapter, read_adapter
@@ -35,7 +36,8 @@ class Source:
     """A model that can be written as GGUF.
 
     `architecture` and `card` are metadata: what the model computes, and who made it. `kept` is the
-    file type of a source whose tensors are quantized already and stay as they are.
+    file type of a source whose tensors are quantized already and stay as they are. `files` are
+    all that were read.
     """
 
     path: Path
@@ -44,6 +46,7 @@ class Source:
     vocabulary: Vocabulary
     card: Metadata
     size_bytes: int
+    files: tuple[Input, ...]
     kept: FileType | None = None
 
 
@@ -77,6 +80,7 @@ def open_source(
         vocabulary=vocabulary,
         card=describe(checkpoint.folder, sum(t.n_elements for t in tensors), name=name),
         size_bytes=checkpoint.size_bytes,
+        files=checkpoint.files,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,14 +88,10 @@ def _refuse_other_kinds(model: Model, path: Path) -> None:
         )
 
 
-def reference(raw: bytes, added: tuple[Added, ...], path: Path) -> Callable[[str], list[int]]:
-    """What sentencepiece makes of a text with the model in `raw`; `path` is for messages."""
-    return Reference(raw, added, path).encode
-
-
 class Reference:
     """sentencepiece, asked as transformers asks it: a text is cut at added tokens, then encoded.
 
+    `raw` is the model; `path` is for messages.
     With `legacy`, every piece gets the dummy prefix; without, only the text before the first token
     does (https://github.com/huggingface/transformers/pull/24565).
     """

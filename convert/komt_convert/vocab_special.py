@@ -17,6 +17,9 @@ END_OF_TEXT = "<|endoftext|>"
 
 ROLES = ("bos", "eos", "unk", "pad")
 
+MAX_TEMPLATE_BYTES = 1 << 20
+"""The longest template known has some 30,000."""
+
 
 def special_ids(
     folder: Path, settings: Mapping[str, Any], base: Base, tokens: list[Token]
@@ -102,12 +105,28 @@ def legacy(base: Base, settings: Mapping[str, Any]) -> bool:
 
 
 def chat_template(folder: Path, settings: Mapping[str, Any]) -> str | None:
-    """chat_template.jinja, else the entry of tokenizer_config.json: a text, or several by name."""
+    """chat_template.jinja, else the entry of tokenizer_config.json: a text, or several by name.
+
+    Raises SourceError for one that is longer than any template.
+    """
     file = folder / "chat_template.jinja"
     if file.is_file():
+        if file.stat().st_size > MAX_TEMPLATE_BYTES:
+            raise _no_template(file)
         return file.read_text(encoding="utf-8")
     entry = settings.get("chat_template")
     if isinstance(entry, list):
         named = {e["name"]: e["template"] for e in entry}
         entry = named.get("default", next(iter(named.values()), None))
+    if isinstance(entry, str) and len(entry) > MAX_TEMPLATE_BYTES:
+        raise _no_template(folder / "tokenizer_config.json")
     return entry if isinstance(entry, str) else None
+
+
+def _no_template(file: Path) -> SourceError:
+    return SourceError(
+        f"The chat template in {file} has more than {MAX_TEMPLATE_BYTES:,} bytes, so it is none; "
+        "download the file again, or remove it and name a template with --template.",
+        f"{file}의 대화 템플릿이 {MAX_TEMPLATE_BYTES:,}바이트가 넘어 템플릿으로 볼 수 없습니다. "
+        "파일을 다시 내려받거나, 지우고 --template으로 지정하세요.",
+    )

@@ -238,7 +238,9 @@ def _convert_adapter(source: str, output: str, given: Any) -> None:
             "--as-adapter makes a file of the adapter SOURCE; leave --lora out.",
             "--as-adapter는 어댑터 SOURCE를 파일로 만듭니다. --lora를 빼세요.",
         )
-    report = convert_adapter(source, output, base=given["base"], force=given["force"])
+    report = convert_adapter(
+        source, output, base=given["base"], force=given["force"], save_report=True
+    )
     if given["json"]:
         print_json(report.as_dict())
     elif not given["quiet"]:

@@ -156,6 +156,14 @@ def _lines(proof: FileProof, against: str) -> Iterator[str]:
             f"  {error.type} 텐서 {error.n_tensors}개: 가장 큰 오차 {error.relative:.2%}"
             f"({error.worst})",
         )
+    if proof.recorded:
+        yield say(
+            f"  {proof.recorded} source files are those of the conversion (SHA-256)",
+            f"  원본 파일 {proof.recorded}개가 변환 때의 것과 같음(SHA-256)",
+        )
+    if proof.changed:
+        names = ", ".join(proof.changed)
+        yield say(f"  changed since: {names}", f"  그 뒤에 바뀐 파일: {names}")
     if (far := proof.logits) is not None:
         yield say(
             f"  KL divergence over {far.n_positions:,} predictions: mean {far.kl_mean:.2g}, 99 % "

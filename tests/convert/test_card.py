@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,9 @@ BROKEN = [
     "---\ndate: 2026-13-99\n---\n",
     "---\nx: !!python/object/apply:os.system ['echo no > escaped']\n---\n",
     "\ud7a3\x00---",
+    "---\nlicense: " + "[" * 20_000 + "\n---\n",
+    "---\nname: x\n---\n" + "a" * (5 << 20),
+    "---\nname: x\n" + "- tag\n" * 20_000,
 ]
 
 
@@ -104,6 +108,16 @@ def test_a_broken_card_stops_nothing(
     found = described(tmp_path / "my-model", card)
     assert found["general.name"] == "My Model"
     assert [path.name for path in tmp_path.iterdir()] == ["my-model"]
+
+
+BOMB = "\n".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]" for a, b in pairwise("abcdefghijkl"))
+
+
+@pytest.mark.parametrize("key", ["license", "base_model", "datasets", "tags", "language", "name"])
+def test_a_card_of_aliases_stops_nothing(key: str, tmp_path: Path) -> None:
+    """Written out, it has 10 ** 11 letters."""
+    card = f"---\na: &a [x, x]\n{BOMB}\n{key}: *l\n---\n"
+    assert described(tmp_path / "my-model", card)["general.name"] == "My Model"
 
 
 def test_a_card_in_another_encoding_stops_nothing(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from ggml_files import N_EMBD, N_FF, N_HEADS, N_LAYERS, write_ggml
 from komt_convert import convert
 from komt_convert.errors import SourceError, UnsupportedError
 from komt_convert.ggml_legacy import read_legacy
+from komt_convert.ggml_model import open_legacy
 from komt_convert.gguf_file import check
+from komt_convert.pipeline import plan_file, prove_tokens
+from komt_convert.planning import want
 
 GOLDEN: dict[str, Any] = json.loads(
     (VOCABULARIES.parent / "golden" / "ggml.json").read_text(encoding="utf-8")
@@ -80,6 +84,21 @@ def test_missing_scores_are_those_of_llama(tmp_path: Path) -> None:
     found = list(check(report.out).metadata["tokenizer.ggml.scores"])
     assert found == list(llama_pieces(full=True).scores)
     assert any("no scores" in english for english, _ in report.warnings)
+
+
+def test_lines_with_control_tokens_are_compared(tmp_path: Path) -> None:
+    opened = open_legacy(write_ggml(tmp_path / "old.bin"))
+    vocabulary = opened.vocabulary
+    assert vocabulary.parse is not None
+    assert list(vocabulary.special_tokens) == ["<s>", "</s>"]
+    asked = vocabulary.parse("안녕</s><s>안녕")
+    assert asked == [*vocabulary.encode("안녕"), 2, 1, *vocabulary.encode("안녕")]
+    metadata = plan_file(opened, want("F16")).metadata
+    n_compared, differing = prove_tokens(metadata, vocabulary)
+    n_plain, _ = prove_tokens(metadata, replace(vocabulary, parse=None))
+    assert differing is None and n_compared > n_plain + 100
+    wrong = replace(vocabulary, parse=lambda text: vocabulary.encode(text))
+    assert prove_tokens(metadata, wrong)[1] is not None
 
 
 def test_plain_weights_get_any_type_and_quantized_ones_stay(tmp_path: Path) -> None:

@@ -10,11 +10,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from checkpoints import noise, write_json, write_llama_checkpoint, write_safetensors
+from checkpoints import (
+    noise,
+    write_family_checkpoint,
+    write_json,
+    write_llama_checkpoint,
+    write_safetensors,
+)
 from komt_convert import convert
 from komt_convert.checkpoint import open_checkpoint
 from komt_convert.errors import SourceError, UnsupportedError
-from komt_convert.lora import merge
+from komt_convert.lora import merge, merge_into
 from komt_convert.lora_file import read_adapter
 from komt_convert.tensors import Tensor
 
@@ -106,6 +112,29 @@ def test_an_embedding_adds_the_transposed_product(base: dict[str, Tensor], tmp_p
     expected = values(base[tensor.name]) + 4 * (b.astype(np.float64) @ a).T
     np.testing.assert_allclose(values(tensor), expected, rtol=0, atol=1e-5)
     np.testing.assert_array_equal(tensor.read(700, 701), tensor.read(0, 1024)[700:701])
+
+
+def test_a_head_that_is_the_embedding_under_another_name(tmp_path: Path) -> None:
+    """EXAONE 3.5 calls its embedding `wte`; a head that was saved is one of its own."""
+    tied = {"tie_word_embeddings": True}
+    model = open_checkpoint(write_family_checkpoint(tmp_path / "base", "exaone", config=tied))
+    table, head = model.tensors["transformer.wte.weight"], f"{PREFIX}lm_head.weight"
+    assert "lm_head.weight" not in model.tensors
+    trained = noise(table.shape, 5)
+    merged = merge_into(model, read_adapter(write_adapter(tmp_path / "one", {head: trained})))
+    np.testing.assert_array_equal(merged.tensors["lm_head.weight"].read(0, 9), trained[:9])
+    assert merged.config["tie_word_embeddings"] is False
+    same = write_adapter(tmp_path / "same", {head: table.read(0, table.n_rows)})
+    assert "lm_head.weight" not in merge_into(model, read_adapter(same)).tensors
+
+
+def test_a_head_under_both_of_its_names_is_refused(tmp_path: Path) -> None:
+    model = open_checkpoint(write_family_checkpoint(tmp_path / "base", "gpt-neox"))
+    shape = model.tensors["embed_out.weight"].shape
+    weights = {f"{PREFIX}{name}.weight": noise(shape, 5) for name in ("lm_head", "embed_out")}
+    adapter = read_adapter(write_adapter(tmp_path / "adapter", weights))
+    with pytest.raises(SourceError, match=r"changes 'lm_head\.weight', which the model does not"):
+        merge_into(model, adapter)
 
 
 def test_two_adapters_add_up(base: dict[str, Tensor], tmp_path: Path) -> None:

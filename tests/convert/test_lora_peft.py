@@ -108,6 +108,36 @@ def test_fused_queries_keys_and_values(tmp_path: Path) -> None:
     assert changed == 4 * 2
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"modules_to_save": ["lm_head"]},
+        {"modules_to_save": ["embed_in", "lm_head"]},
+        {"target_modules": ["query_key_value", "lm_head"]},
+        {"n_rows": 1032},
+    ],
+)
+def test_the_head_of_gpt_neox_under_its_other_name(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """transformers 5 calls it `lm_head`, and so do the adapters that are trained with it."""
+    base = write_family_checkpoint(tmp_path / "base", "gpt-neox")
+    case = {"target_modules": ["query_key_value"]} | settings
+    n_rows = case.pop("n_rows", None)
+    adapters = [(write_adapter(tmp_path / "adapter", base, n_rows, **case), 1.0)]
+    expected = merge_and_unload(base, adapters, n_rows)
+    expected["embed_out.weight"] = expected.pop("lm_head.weight")
+    found = with_adapters(open_checkpoint(base), adapters)
+    before, head = (c.tensors["embed_out.weight"] for c in (open_checkpoint(base), found))
+    assert head.shape != before.shape or not np.array_equal(head.read(0, 1), before.read(0, 1))
+    for name, tensor in found.tensors.items():
+        values = tensor.read(0, tensor.n_rows).reshape(tensor.shape)
+        np.testing.assert_allclose(values, expected[name].numpy(), rtol=0, atol=2e-6, err_msg=name)
+    if n_rows:
+        assert found.config["vocab_size"] == n_rows
+    assert arch.lookup(found.config).tensors(found)
+
+
 def test_several_adapters_are_summed(tmp_path: Path) -> None:
     base = write_llama_checkpoint(tmp_path / "base", **SMALL)
     adapters = [

@@ -94,6 +94,64 @@ def test_another_model_is_noticed(name: str, source: Path, tmp_path: Path) -> No
         verify_file(out, other)
 
 
+# --- digests -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copied(source: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for file in source.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def test_digests_of_the_report_are_compared(copied: Path, tmp_path: Path) -> None:
+    report = convert(copied, tmp_path / "a.gguf", quant="Q8_0", save_report=True)
+    proof = verify_file(report.out, copied)
+    assert (proof.recorded, proof.changed) == (len(report.source_files), ())
+    assert proof.source_files == report.source_files
+
+
+def test_without_a_report_there_is_nothing_to_compare_with(copied: Path, tmp_path: Path) -> None:
+    out = convert(copied, tmp_path / "a.gguf", quant="Q8_0").out
+    assert verify_file(out, copied).recorded == 0
+    for text in ("[]", "{", '{"sha256": 3}', '{"sha256": "", "source_files": [3]}'):
+        Path(f"{out}.report.json").write_text(text, encoding="utf-8")
+        assert verify_file(out, copied).recorded == 0
+
+
+def test_a_change_too_small_for_samples_is_noticed(copied: Path, tmp_path: Path) -> None:
+    """The last bit of a mantissa, within the error of the type."""
+    out = convert(copied, tmp_path / "a.gguf", quant="Q8_0", save_report=True).out
+    weights = copied / "model.safetensors"
+    raw = bytearray(weights.read_bytes())
+    length = int.from_bytes(raw[:8], "little")
+    entry = json.loads(raw[8 : 8 + length])["model.layers.1.mlp.up_proj.weight"]
+    raw[8 + length + entry["data_offsets"][0]] ^= 1
+    weights.write_bytes(raw)
+    with pytest.raises(VerificationError, match=r"model\.safetensors is not the file that it was"):
+        verify_file(out, copied)
+    Path(f"{out}.report.json").unlink()
+    assert verify_file(out, copied).recorded == 0
+
+
+def test_a_config_that_says_the_same_in_other_words(copied: Path, tmp_path: Path) -> None:
+    report = convert(copied, tmp_path / "a.gguf", quant="Q8_0", save_report=True)
+    config = json.loads((copied / "config.json").read_text(encoding="utf-8"))
+    write_json(copied / "config.json", config | {"transformers_version": "9"})
+    proof = verify_file(report.out, copied)
+    assert (proof.recorded, proof.changed) == (len(report.source_files) - 1, ("config.json",))
+
+
+def test_the_report_of_another_file(copied: Path, tmp_path: Path) -> None:
+    one = convert(copied, tmp_path / "a.gguf", quant="Q8_0", save_report=True).out
+    other = convert(copied, tmp_path / "b.gguf", quant="F16").out
+    other.replace(one)
+    with pytest.raises(VerificationError, match=r"a\.gguf is not the file that it was"):
+        verify_file(one, copied)
+
+
 # --- logits --------------------------------------------------------------------------------------
 
 

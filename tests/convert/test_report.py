@@ -11,9 +11,9 @@ import pytest
 
 from checkpoints import write_json, write_llama_checkpoint
 from komt_convert import convert, quantize
-from komt_convert import digests as digests_module
 from komt_convert.corpus import corpus
-from komt_convert.digests import source_files
+from komt_convert.errors import OutputError, VerificationError
+from komt_convert.report import Report
 
 
 @pytest.fixture
@@ -59,27 +59,73 @@ def test_the_worst_tensors_are_named(checkpoint: Path, tmp_path: Path) -> None:
     assert all(error.relative > 0 for error in report.worst)
 
 
-def test_source_files_have_digests(checkpoint: Path) -> None:
-    found = {file.name: file for file in source_files(checkpoint)}
-    assert {"config.json", "model.safetensors.index.json", "tokenizer.model"} <= set(found)
+def test_source_and_file_have_digests(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model.gguf"
+    convert(checkpoint, out, quant="Q8_0", save_report=True)
+    found = {file["name"]: file for file in saved(out)["source_files"]}
+    assert {"config.json", "model.safetensors.index.json", "tokenizer.model"} < set(found)
     for name, file in found.items():
         raw = (checkpoint / name).read_bytes()
-        assert (file.size, file.sha256) == (len(raw), hashlib.sha256(raw).hexdigest())
+        assert (file["size"], file["sha256"]) == (len(raw), hashlib.sha256(raw).hexdigest())
 
 
-def test_large_files_are_not_hashed_but_may_be_named_by_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+# --- a report never describes another file -------------------------------------------------------
+
+
+def test_a_file_without_a_report_of_its_own_has_none(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model.gguf"
+    convert(checkpoint, out, quant="Q8_0", save_report=True)
+    convert(checkpoint, out, quant="F16", force=True)
+    assert [path.name for path in tmp_path.glob("model.*")] == ["model.gguf"]
+
+
+def test_a_report_whose_file_was_deleted_is_not_that_of_the_next(
+    checkpoint: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(digests_module, "SMALL", 10)
-    digest = "0f" * 32
-    blob = tmp_path / "blobs" / digest
-    blob.parent.mkdir()
-    blob.write_bytes(bytes(20))
-    snapshot = tmp_path / "snapshot"
-    snapshot.mkdir()
-    (snapshot / "a.safetensors").symlink_to(blob)
-    (snapshot / "b.safetensors").write_bytes(bytes(20))
-    assert [file.sha256 for file in source_files(snapshot)] == [digest, None]
+    out = tmp_path / "model.gguf"
+    convert(checkpoint, out, quant="Q8_0", save_report=True)
+    out.unlink()
+    convert(checkpoint, out, quant="F16")
+    assert not Path(f"{out}.report.json").exists()
+
+
+def test_killed_before_the_new_report_it_has_none(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "model.gguf"
+    old = convert(checkpoint, out, quant="Q8_0", save_report=True)
+
+    def killed(report: Report) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Report, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        convert(checkpoint, out, quant="F16", save_report=True, force=True)
+    assert out.stat().st_size > old.out_bytes
+    assert not Path(f"{out}.report.json").exists()
+
+
+def test_a_conversion_that_fails_leaves_file_and_report(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "model.gguf"
+    old = convert(checkpoint, out, quant="Q8_0", save_report=True)
+
+    def failed(*_: object, **__: object) -> None:
+        raise VerificationError("en", "ko")
+
+    monkeypatch.setattr("komt_convert.pipeline.verify_tensors", failed)
+    with pytest.raises(VerificationError):
+        convert(checkpoint, out, quant="F16", save_report=True, force=True)
+    assert saved(out)["sha256"] == old.sha256 == hashlib.sha256(out.read_bytes()).hexdigest()
+
+
+def test_no_report_can_be_written(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model.gguf"
+    Path(f"{out}.report.json").mkdir()
+    with pytest.raises(OutputError, match=r"model\.gguf\.report\.json is a folder"):
+        convert(checkpoint, out, quant="Q8_0", save_report=True)
+    assert not out.exists()
 
 
 def decided(checkpoint: Path, out: Path, **given: Any) -> dict[str, tuple[str, str]]:

@@ -223,6 +223,15 @@ def test_the_chat_template_in_all_its_places(tmp_path: Path) -> None:
     assert spm(tmp_path, chat_template="{{ 1 }}").chat_template == "한글 {{ 2 }}"
 
 
+def test_a_chat_template_of_absurd_length(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"tokenizer_config\.json has more than 1,048,576 bytes"):
+        spm(tmp_path, chat_template="x" * (1 << 21))
+    with (tmp_path / "chat_template.jinja").open("wb") as file:
+        file.truncate(1 << 32)  # all of it holes
+    with pytest.raises(SourceError, match=r"chat_template\.jinja has more than 1,048,576 bytes"):
+        spm(tmp_path)
+
+
 # --- what is refused -----------------------------------------------------------------------------
 
 

@@ -154,6 +154,42 @@ def test_the_system_fails_in_the_middle(
     assert list(target.parent.iterdir()) == []
 
 
+def test_an_error_of_the_disk_is_not_lost_when_it_begins_early(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system tells of it once; the second time all looks well."""
+    answers = [OSError(errno.EIO, "Input/output error")]
+
+    def fail_once(descriptor: int) -> None:
+        if answers:
+            raise answers.pop()
+
+    monkeypatch.setattr(os, "fsync", fail_once)
+    with (
+        pytest.raises(OutputError, match="Input/output error"),
+        replacing(target, force=False) as output,
+    ):
+        output.write_at(0, b"12345678")
+        output.begin_sync()
+        output.commit()
+    assert list(target.parent.iterdir()) == []
+
+
+def test_what_is_outdated_goes_before_the_new_file_comes(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = target.with_name("about.txt")
+    seen: list[bool] = []
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda *a: (seen.append(about.exists()), replace(*a)))
+    for _ in range(2):
+        about.write_bytes(b"old")
+        with replacing(target, force=True) as output:
+            output.begin_sync()
+            output.commit(outdated=about)
+    assert seen == [False, False] and partial_files(target) == []
+
+
 def test_a_write_that_takes_a_part_is_continued(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
