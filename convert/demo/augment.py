@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from random import Random
+from string import ascii_lowercase
 
 from intents import Corpus, Intent, Other, has_word
 
@@ -84,18 +85,19 @@ class Augmenter:
 
     def __init__(self, corpus: Corpus, rng: Random) -> None:
         self.rng, self.other = rng, corpus.other
+        self.key_words = corpus.key_words
         self.frames = {english: frames(corpus, english) for english in (False, True)}
 
     def of_intent(self, intent: Intent) -> str:
         """A question that should get the intent's answer."""
         rng, fate = self.rng, self.rng.random()
         noise = Noise(rng, self.other, intent.english)
-        if fate < 0.1:
+        if fate < 0.15:
             return rng.choice(intent.questions)
-        if fate < 0.52:
+        if fate < 0.6:
             return _vary(noise, rng.choice(intent.questions), intent.words)
         word = rng.choice(intent.words)
-        if fate < 0.75:
+        if fate < 0.82:
             return self._in_frame(noise, word)
         return _around(noise, word)
 
@@ -108,13 +110,25 @@ class Augmenter:
                 return question
             return _vary(Noise(rng, self.other, question.isascii()), question, ())
         noise = Noise(rng, self.other, rng.random() < 0.2)
+        if fate < 0.45:
+            return self._in_frame(noise, self._almost_a_key_word(noise))
         if fate < 0.7:
             return self._in_frame(noise, noise.noun())
         if fate < 0.85:
             return _around(noise, noise.noun())
         return _surface(
-            rng, " ".join(noise.word() for _ in range(rng.randint(2, 8))), noise.english
+            rng, " ".join(noise.word() for _ in range(rng.randint(2, 6))), noise.english
         )
+
+    def _almost_a_key_word(self, noise: Noise) -> str:
+        """A key word with one letter changed to another: so near must not be enough."""
+        rng, word = self.rng, self.rng.choice(self.key_words)
+        at = rng.randrange(len(word))
+        letters = ascii_lowercase if word[at].isascii() else _syllables(self.other)
+        made = word[:at] + rng.choice(letters) + word[at + 1 :]
+        if word.isascii() != noise.english or " " in word or has_word(made, self.key_words):
+            return noise.noun()
+        return made
 
     def _in_frame(self, noise: Noise, word: str) -> str:
         question = self.rng.choice(self.frames[noise.english]).replace(GAP, word)
@@ -212,7 +226,7 @@ def _vary(noise: Noise, question: str, words: Sequence[str]) -> str:
     if not noise.english and rng.random() < 0.25:
         parts = [*parts, rng.choice(CLOSERS)]
     text = " ".join(parts)
-    return _surface(rng, noise.around(text, 3) if rng.random() < 0.3 else text, noise.english)
+    return _surface(rng, noise.around(text, 1) if rng.random() < 0.3 else text, noise.english)
 
 
 def _around(noise: Noise, word: str) -> str:
@@ -227,7 +241,7 @@ def _around(noise: Noise, word: str) -> str:
         text += f" {rng.choice(CLOSERS)}" if rng.random() < 0.5 else ""
     if rng.random() < 0.3:
         text = f"{noise.opener()} {text}"
-    return _surface(rng, noise.around(text, 5), noise.english)
+    return _surface(rng, noise.around(text, 2), noise.english)
 
 
 def _frame(rng: Random, word: str) -> str:
@@ -271,10 +285,10 @@ def _surface(rng: Random, text: str, english: bool) -> str:
     """Spacing, misspelling, case and punctuation."""
     if rng.random() < 0.2:
         text = _spacing(rng, text, english)
-    if rng.random() < 0.2:
+    if rng.random() < 0.15:
         text = _typo(rng, text)
-    if rng.random() < 0.2:
-        text = rng.choice((text.lower(), text.capitalize(), text.lower(), text.upper()))
+    if rng.random() < 0.15:
+        text = rng.choice((text.lower(), text.lower(), text.capitalize(), text.upper()))
     bare = text.rstrip("?!. ")
     if rng.random() < 0.6 and bare:
         text = bare + rng.choice(("", "", "?", "?", "!", ".", "~", "..", "??"))

@@ -53,6 +53,10 @@ class Corpus:
     def answers(self) -> tuple[str, ...]:
         return (*(intent.answer for intent in self.intents), self.other.answer)
 
+    @property
+    def key_words(self) -> tuple[str, ...]:
+        return tuple(word for intent in self.intents for word in intent.words)
+
 
 def load(folder: Path = TEXT) -> Corpus:
     """Reads every TOML file of the folder in the order of its name."""
