@@ -137,29 +137,80 @@ def test_the_notebook_runs(name: str, environment: dict[str, str], tmp_path: Pat
 # --- the installation, which is not run here -----------------------------------------------------
 
 
-@pytest.mark.parametrize("has_wheel", [True, False])
-def test_the_installation_takes_a_wheel_or_builds(
-    has_wheel: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[list[str]] = []
+GIT = "git+https://example.org/komt-local.git"
+UPLOADED = "komt_local-0.1.0-py3-none-any.whl"
+WHEELS = ("--only-binary", "llama-cpp-python", "--extra-index-url", "https://wheels/cu125")
 
-    def run(command: list[str]) -> subprocess.CompletedProcess[str]:
-        asked.append(command[4:])
-        failed = "--only-binary" in command and not has_wheel
+
+class Pip:
+    """Stands for pip: notes what it is asked for, and fails at what it is told to."""
+
+    def __init__(self, *, fails_with: tuple[str, ...] = ()) -> None:
+        self.asked: list[tuple[str, ...]] = []
+        self.fails_with = fails_with
+
+    def __call__(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        assert command[:5] == [sys.executable, "-m", "pip", "install", "--quiet"]
+        self.asked.append(tuple(command[5:]))
+        failed = any(word in command for word in self.fails_with)
         return subprocess.CompletedProcess(command, int(failed))
 
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine with an NVIDIA GPU and without komt-local, in an empty folder."""
     advice = wheels.Advice("https://wheels/cu125", "-DGGML_CUDA=on", True)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(wheels, "here", lambda: advice)
     monkeypatch.setenv("CMAKE_ARGS", "")
-    exec(source(read(ENGLISH), "install").replace("!komt-local", "# komt-local"), {})
-    wheel = ["--only-binary", "llama-cpp-python", "--extra-index-url", "https://wheels/cu125"]
-    expected = [["--quiet", "--no-deps", "komt-local"], ["--quiet", "komt-local", *wheel]]
-    if not has_wheel:
-        expected.append(["--quiet", "komt-local"])
-    assert asked == expected
-    assert os.environ["CMAKE_ARGS"] == ("" if has_wheel else "-DGGML_CUDA=on")
+    monkeypatch.chdir(tmp_path)
+
+
+def install(pip: Pip, monkeypatch: pytest.MonkeyPatch, given: str = GIT) -> None:
+    """Run the first cell with SOURCE filled in, up to its last line."""
+    monkeypatch.setattr(subprocess, "run", pip)
+    code = source(read(ENGLISH), "install")
+    assert code.startswith('SOURCE = ""')
+    code = code.replace('SOURCE = ""', f"SOURCE = {given!r}", 1).replace("!komt", "# komt")
+    exec(code, {})
+
+
+def test_the_installation_takes_a_wheel(bare: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    pip = Pip()
+    install(pip, monkeypatch)
+    assert pip.asked == [("--no-deps", GIT), (GIT, *WHEELS)]
+    assert os.environ["CMAKE_ARGS"] == ""
+
+
+def test_where_there_is_no_wheel_it_is_built(bare: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    pip = Pip(fails_with=("--only-binary",))
+    install(pip, monkeypatch)
+    assert pip.asked == [("--no-deps", GIT), (GIT, *WHEELS), (GIT,)]
+    assert os.environ["CMAKE_ARGS"] == "-DGGML_CUDA=on"
+
+
+def test_a_wheel_that_was_uploaded_is_found(
+    bare: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / UPLOADED).touch()
+    pip = Pip()
+    install(pip, monkeypatch, given="")
+    assert pip.asked == [("--no-deps", UPLOADED), (UPLOADED, *WHEELS)]
+
+
+def test_without_a_source_it_says_what_to_do(bare: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    pip = Pip()
+    with pytest.raises(SystemExit, match="Put komt-local's Git address"):
+        install(pip, monkeypatch, given="")
+    assert pip.asked == []
+
+
+@pytest.mark.parametrize("fails_with", [("--no-deps",), (GIT,)])
+def test_what_cannot_be_installed_is_said(
+    bare: None, monkeypatch: pytest.MonkeyPatch, fails_with: tuple[str, ...]
+) -> None:
+    with pytest.raises(SystemExit, match="could not be installed"):
+        install(Pip(fails_with=fails_with), monkeypatch)
 
 
 # --- two of a kind -------------------------------------------------------------------------------
