@@ -15,6 +15,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from .reasons import Reason
+
 MOST_SECONDS = 5.0
 MOST_BYTES = 512 << 20
 MOST_CHARACTERS = 8 << 20
@@ -22,7 +24,7 @@ MOST_CHARACTERS = 8 << 20
 _CHILD = Path(__file__).with_name("render_child.py")
 
 
-class RenderError(Exception):
+class RenderError(Reason):
     """The template could not be rendered; the text says why, for the inside of a sentence."""
 
 
@@ -40,9 +42,12 @@ class Renderer:
             answer = self._ask(request)
         if answer is None:
             limit = f"{MOST_SECONDS:.0f} s, {MOST_BYTES >> 20} MB"
-            raise RenderError(f"it takes more time or memory than it may: {limit}")
+            raise RenderError(
+                f"it takes more time or memory than it may: {limit}",
+                f"허용된 시간이나 메모리를 넘음: {limit}",
+            )
         if "error" in answer:
-            raise RenderError(answer["error"])
+            raise RenderError(answer["error"], answer["ko"])
         return str(answer["text"])
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..errors import TemplateError
 from ..types import Message
+from .reasons import korean
 from .segments import Segment
 from .template import Template
 
@@ -64,7 +65,7 @@ def _render(template: Template, variables: dict[str, Any]) -> str:
         raise TemplateError(
             f"The chat template {template.name!r} cannot be rendered here ({error}); "
             "choose another with --template.",
-            f"대화 템플릿 {template.name!r}을(를) 적용할 수 없습니다({error}). "
+            f"대화 템플릿 {template.name!r}을(를) 적용할 수 없습니다({korean(error)}). "
             "--template으로 다른 것을 고르세요.",
         ) from error
 

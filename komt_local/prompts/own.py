@@ -19,6 +19,7 @@ from typing import Any
 
 from ..errors import TemplateError
 from .folders import template_folder
+from .reasons import Reason, korean
 from .template import Template
 
 _KINDS: dict[str, type | tuple[type, ...]] = {
@@ -53,21 +54,22 @@ def _read(path: Path) -> Template:
     except (OSError, ValueError, TypeError) as error:
         raise TemplateError(
             f"The template file {str(path)!r} cannot be used ({error}); mend it or take it away.",
-            f"템플릿 파일 {str(path)!r}을(를) 쓸 수 없습니다({error}). 고치거나 치우세요.",
+            f"템플릿 파일 {str(path)!r}을(를) 쓸 수 없습니다({korean(error)}). 고치거나 치우세요.",
         ) from error
 
 
 def _fields(values: dict[str, Any], path: Path) -> dict[str, Any]:
     if unknown := values.keys() - {field.name for field in fields(Template)}:
-        raise ValueError(f"unknown keys: {', '.join(sorted(unknown))}")
+        keys = ", ".join(sorted(unknown))
+        raise Reason(f"unknown keys: {keys}", f"모르는 키: {keys}")
     if values.pop("name", path.stem) != path.stem:
-        raise ValueError("its name is not the file's")
+        raise Reason("its name is not the file's", "이름이 파일 이름과 다름")
     for key, value in values.items():
         if not isinstance(value, _KINDS[key]):
-            raise ValueError(f"{key} is {value!r}")
+            raise Reason(f"{key} is {value!r}", f"{key} 값이 {value!r}")
     if not values.get("jinja"):
-        raise ValueError("jinja is missing")
+        raise Reason("jinja is missing", "jinja가 없음")
     stops = values.get("stops", [])
     if not all(isinstance(stop, str) and stop for stop in stops):
-        raise ValueError(f"stops is {stops!r}")
+        raise Reason(f"stops is {stops!r}", f"stops 값이 {stops!r}")
     return {**values, "stops": tuple(stops), "source": values.get("source") or str(path)}

@@ -262,7 +262,7 @@ _TABLE = (
         ),
         stops=("[|endofturn|]",),
         sampling={"temperature": 0.5},
-        source="a copy of the chat_template of EXAONE-4.0, in bfcl_eval's Exaone4Handler; no thinking",
+        source="a copy of the chat_template of EXAONE-4.0 (bfcl_eval, Exaone4Handler), no thinking",
     ),
     Template(
         name="hyperclovax",

@@ -1,7 +1,7 @@
 """The child process in which templates that came with a file are rendered; see `child`.
 
 Run by its path, it imports nothing of this project. Each line of standard input is a JSON object
-with `template` and `variables`; each line of standard output one with `text` or `error`.
+with `template` and `variables`; each line of standard output one with `text`, or `error` and `ko`.
 """
 
 from __future__ import annotations
@@ -71,10 +71,13 @@ def _answer(line: str, most: int) -> dict[str, str]:
     try:
         text = render(request["template"], request["variables"])
     except MemoryError:
-        return {"error": "out of memory"}
+        return {"error": "out of memory", "ko": "메모리 부족"}
     except Exception as error:
-        return {"error": f"{error}" or type(error).__name__}
-    return {"text": text} if len(text) <= most else {"error": "its text is too long"}
+        why = f"{error}" or type(error).__name__
+        return {"error": why, "ko": why}
+    if len(text) > most:
+        return {"error": "its text is too long", "ko": "결과가 너무 긺"}
+    return {"text": text}
 
 
 def main() -> None:

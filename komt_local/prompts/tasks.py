@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import TemplateError
+from .reasons import Reason, korean
 from .segments import Segment
 
 BUILT_IN = Path(__file__).parent / "tasks"
@@ -80,7 +81,7 @@ def _read(path: Path) -> Task:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError, ValueError) as error:
         raise TemplateError(
             f"The task file {str(path)!r} cannot be used ({error}); mend it or take it away.",
-            f"작업 파일 {str(path)!r}을(를) 쓸 수 없습니다({error}). 고치거나 치우세요.",
+            f"작업 파일 {str(path)!r}을(를) 쓸 수 없습니다({korean(error)}). 고치거나 치우세요.",
         ) from error
 
 
@@ -89,11 +90,15 @@ def _parse(name: str, content: str) -> Task:
         return Task(name, content)
     head, mark, text = content.removeprefix("+++\n").partition("\n+++\n")
     if not mark:
-        raise ValueError("its settings have no end: a line of +++ is missing")
+        raise Reason(
+            "its settings have no end: a line of +++ is missing",
+            "설정이 끝나는 +++ 줄이 없음",
+        )
     settings = tomllib.loads(head)
     unknown = settings.keys() - {"stops", "prefix", "source"}
     if unknown:
-        raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
+        keys = ", ".join(sorted(unknown))
+        raise Reason(f"unknown settings: {keys}", f"모르는 설정: {keys}")
     stops = settings.get("stops", [])
     return Task(
         name,

@@ -1,8 +1,9 @@
 """Writes the Jinja text of a prompt convention from its parts, as the model cards give them.
 
-A part is the literal text of a turn with `{}` where the content goes (`{trimmed}` without the white
-space at its ends), `{context}`, `{bos}` and `{eos}` where those go. The result is plain Jinja of the kind that every GGUF reader understands:
-a loop over the messages, string literals, and nothing else.
+A part is the literal text of a turn with `{}` where the content goes (`{trimmed}`: without the
+white space at its ends), `{context}`, `{bos}` and `{eos}` where those go. The result is plain Jinja
+of the kind that every GGUF reader understands: a loop over the messages, string literals, and
+nothing else.
 """
 
 from __future__ import annotations
