@@ -245,8 +245,8 @@ class Scheduler:
         return coming - self._longest_prefix(task, self.slots)[1] >= self._min_copy
 
 
-def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many tokens two sequences begin with alike; bisected, as slices compare at C speed."""
+def common_prefix(a: Sequence[object], b: Sequence[object]) -> int:
+    """How much two sequences begin with alike; bisected, as slices compare at C speed."""
     low, high = 0, min(len(a), len(b))
     while low < high:
         middle = (low + high + 1) // 2

@@ -19,6 +19,8 @@ _GRAM = 3
 _FIRST_CONFIDENCE = 0.4
 _WEIGHT = 0.25  # of the newest observation in a moving average
 _LEAST_GAIN = 1.05
+_FIRST_COST = 0.5
+_FORGETTING = 1 / 128
 
 
 class Lookup:
@@ -59,15 +61,20 @@ class Lookup:
 
 
 class Pace:
-    """What a guess costs: the part of a plain step's time that each further token adds to it."""
+    """What a guess costs: the part of a plain step's time that each further token adds to it.
+
+    What was measured is forgotten slowly, or one step that something else held up would be the
+    last with guesses in it.
+    """
 
     def __init__(self) -> None:
-        self.cost = 0.5
+        self.cost = _FIRST_COST
         self._plain_seconds = 0.0
 
     def note(self, n_guesses: int, seconds: float) -> None:
         """A step without any prompt took so long, with so many guesses in it."""
         if not n_guesses:
+            self.cost += _FORGETTING * (_FIRST_COST - self.cost)
             self._plain_seconds += (_WEIGHT if self._plain_seconds else 1) * (
                 seconds - self._plain_seconds
             )

@@ -24,12 +24,12 @@ def save(
     return n_shared if backend.save(slot.index, path, slot.tokens) else 0
 
 
-def load(backend: Backend, scheduler: Scheduler, path: Path, adapters: Hashable) -> int:
+def load(backend: Backend, scheduler: Scheduler, path: Path, adapters: Hashable) -> list[int]:
     slot = scheduler.least_used()
     if slot is None:
-        return 0
+        return []
     slot.tokens, slot.adapters = array("i"), adapters
     tokens = backend.load(slot.index, path)
     if tokens is not None:
         slot.tokens = tokens
-    return len(slot.tokens)
+    return slot.tokens.tolist()

@@ -102,8 +102,8 @@ class Engine:
         where = (self._backend, self._steps.scheduler)
         return self.call(lambda: states.save(*where, tokens, path, adapters, limit))
 
-    def load_state(self, path: Path, *, adapters: Hashable = ()) -> int:
-        """Have a slot hold what `save_state` wrote; returns how many tokens, 0 where it fits not.
+    def load_state(self, path: Path, *, adapters: Hashable = ()) -> list[int]:
+        """Have a slot hold what `save_state` wrote; returns its tokens, none where it fits not.
 
         The file must be whole: llama.cpp takes its word for what is in it.
         """

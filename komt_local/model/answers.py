@@ -5,14 +5,15 @@ It knows a request's tokens and texts; not how a prompt is made, and not how tok
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..detokenize import TextStream
 from ..errors import Closed
 from ..loops import LoopGuard
 from ..types import Answer, Event, FinishReason, Likelihood, Sampling, Timings, TokenLogprob, Usage
+from .said import Recalled
 
 if TYPE_CHECKING:
     from ..engine import Engine, Request
@@ -21,13 +22,20 @@ Piece = Callable[[int, bool], bytes]
 """The bytes of a token; those of a control token only if the second argument is true."""
 
 
+class Keep(Protocol):
+    """What is told the tokens of a prompt and of its answer, once that is over; `Said.keep`."""
+
+    def __call__(self, prompt: Recalled, answer: Sequence[int]) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
     """A request that was found to be right: what to evaluate, and when to end.
 
     `prefix` is what the prompt began of the answer, told again in front of it. `n_likeliest` None
     asks for no likelihoods; `watched` are tokens whose likelihood is told beside the likeliest.
-    A whole answer must follow the JSON schema `schema`, if there is one.
+    `unshown` is what `said.Recalled` has of the prompt. A whole answer must follow the JSON schema
+    `schema`, if there is one.
     """
 
     tokens: list[int]
@@ -36,6 +44,7 @@ class Ask:
     stops: tuple[str, ...]
     end_tokens: frozenset[int]
     adapters: Hashable = ()
+    unshown: tuple[int, ...] = ()
     drops_first_space: bool = False
     prefix: str = ""
     stops_loops: bool = False
@@ -48,7 +57,8 @@ def events(
     engine: Engine,
     ask: Ask,
     piece: Piece,
-    on_submit: Callable[[Request], None] = lambda request: None,
+    on_submit: Callable[[Request], None],
+    keep: Keep,
 ) -> Iterator[Event]:
     """Run a request and yield its text as it comes; closing the iterator cancels it.
 
@@ -65,26 +75,29 @@ def events(
     )
     on_submit(request)
     texts: list[str] = []
+    heard: list[int] = []
     try:
-        for event in _told(request, ask, piece):
+        for event in _told(request, ask, piece, heard):
             texts.append(event.text)
             yield event
     finally:
         request.cancel()
+        keep(Recalled(ask.tokens, ask.unshown), heard)
     if ask.schema is not None:
         from ..schema import check_answer
 
         check_answer("".join(texts), ask.schema)
 
 
-def _told(request: Request, ask: Ask, piece: Piece) -> Iterator[Event]:
-    """The events of a request up to its end, whichever of us ends it."""
+def _told(request: Request, ask: Ask, piece: Piece, heard: list[int]) -> Iterator[Event]:
+    """The events of a request up to its end, whichever of us ends it; its tokens are `heard`."""
     text = TextStream(ask.stops, drops_first_space=ask.drops_first_space)
     guard = LoopGuard() if ask.stops_loops else None
     tokens = _Tokens(request, piece)
     if ask.prefix:
         yield Event(ask.prefix, _usage(request, 0))
     for n_tokens, token in enumerate(request, 1):
+        heard.append(token)
         shown = text.feed(_piece_or_nothing(piece, token))
         if text.stopped:
             yield _last(request, tokens, shown, "stop", n_tokens)

@@ -17,7 +17,7 @@ from .. import prompts
 from ..errors import Closed, ContextOverflow
 from ..scheduler import common_prefix
 from ..types import Answer, Score, TokenScore
-from .adapters import Adapters, AdapterSource
+from .adapters import AdapterSource
 from .answers import Ask, fold
 from .asked import (
     Messages,
@@ -30,7 +30,7 @@ from .conversation import Conversation
 from .defaults import default_sampling
 from .loading import Note, describe, notes_of, plan, start
 from .options import Loading, read_loading
-from .reader import Reader
+from .remembering import Remembering
 from .stream import Stream
 
 if TYPE_CHECKING:
@@ -41,21 +41,17 @@ if TYPE_CHECKING:
     from .stops import Stops
 
 
-class Model(Reader):
+class Model(Remembering):
     """A model that is loaded and ready; make one with `load`. Safe to use from many threads.
 
     Requests beyond `n_slots` wait in a queue, first come, first served.
     """
 
     def __init__(
-        self, native: NativeModel, engine: Engine, *, n_ctx: int, template: str | None = None
+        self, native: NativeModel, engine: Engine, loading: Loading, **options: Any
     ) -> None:
-        super().__init__(native, template)
-        self.n_ctx = n_ctx
+        super().__init__(native, engine, loading, **options)
         self.notes: tuple[Note, ...] = ()
-        self._loading = Loading()
-        self._engine = engine
-        self._adapters = Adapters(native, engine)
         # Also when the model is forgotten, or the interpreter ends.
         self._close = weakref.finalize(self, engine.close)
 
@@ -83,8 +79,8 @@ class Model(Reader):
             prompts.choose(template, None)
         path = library.resolve(reference)
         native, engine, planned = start(path, wanted)
-        model = cls(native, engine, n_ctx=planned.n_ctx, template=template)
-        model.notes, model._loading = notes_of(planned, native.n_ctx_train), wanted
+        model = cls(native, engine, wanted, n_ctx=planned.n_ctx, template=template)
+        model.notes = notes_of(planned, native.n_ctx_train)
         try:
             model.set_adapters(lora)
         except BaseException:
@@ -125,10 +121,12 @@ class Model(Reader):
         Raises, before anything runs, UsageError, TemplateError, ContextOverflow and Closed.
         """
         chosen = self.choose_template(template)
-        tokens = self.prompt_tokens(messages, template=template, context=context)
+        canonical = self.prompt_tokens(messages, template=template, context=context)
+        tokens, unshown = self._recall(canonical)
         sampling = default_sampling(self.metadata, chosen) | sampling
         ask = self._ask(tokens, (*chosen.stops, *read_stops(stop)), max_tokens, sampling)
-        return self._start(replace(ask, drops_first_space=self._native.is_sentencepiece))
+        drops = self._drops_first_space(chosen)
+        return self._start(replace(ask, unshown=unshown, drops_first_space=drops))
 
     def chat(self, messages: Messages, **options: Any) -> Answer:
         """The whole answer to a dialogue or to one text; options as for `stream`."""
@@ -201,7 +199,8 @@ class Model(Reader):
         ask = self._ask(tokens, (), max_tokens, {"logprobs": 0, "stop_loops": False} | settings)
         ends = {self._native.token_text(token): token for token in sorted(ask.end_tokens)}
         ask = replace(ask, watched=tuple(ends.values()))
-        answer = fold(self._start(replace(ask, drops_first_space=self._native.is_sentencepiece)))
+        drops = self._drops_first_space(chosen)
+        answer = fold(self._start(replace(ask, drops_first_space=drops)))
         others = [(each.name, each.stops) for each in prompts.PRESETS.values()]
         return explain(answer, ends, [(chosen.name, chosen.stops), *others])
 
@@ -231,49 +230,6 @@ class Model(Reader):
         bos = "" if self._native.bos is None else self._native.token_text(self._native.bos)
         before = (prompts.Segment(bos, ours=True), prompts.Segment(text, ours=False))
         return self._score(before, (*before, prompts.Segment(continuation, ours=False)))
-
-    def set_adapters(self, adapters: Sequence[AdapterSource]) -> None:
-        """Answer with these LoRA adapters from the next request on, and with no others.
-
-        Each is the path of a GGUF adapter or of a folder that PEFT saved (which is converted once,
-        and kept), or a pair of such a path and a scale. Requests under way
-        end as they began; the next ones wait for them. Raises ModelNotFound, InvalidModel,
-        UsageError and Closed.
-        """
-        self._adapters.set(adapters)
-
-    @property
-    def adapters(self) -> tuple[tuple[Path, float], ...]:
-        """The adapters of the next request, and their scales."""
-        return self._adapters.named
-
-    @property
-    def memory_key(self) -> Mapping[str, Any]:
-        """What a saved memory depends on: the file, the adapters, and how they were loaded."""
-        from .. import library, llama
-
-        types = (self._loading.cache_type_k, self._loading.cache_type_v)
-        return {
-            "model": library.fingerprint(self.path),
-            "adapters": self._adapters.key,
-            "cache": types,
-            "llama": llama.PINNED_VERSION,
-        }
-
-    def save_memory(self, tokens: list[int], path: Path, *, limit: int = 1 << 62) -> int:
-        """Write what is held of a prompt to a file; returns how many tokens.
-
-        0, and no file, where nothing is held or where it would take more bytes than the limit.
-        """
-        adapters = self._adapters.current
-        return self._engine.save_state(tokens, path, adapters=adapters, limit=limit)
-
-    def load_memory(self, path: Path) -> int:
-        """Take what `save_memory` wrote for the same `memory_key`; returns how many tokens.
-
-        0 where it does not fit. The file must be whole, which is the caller's to know.
-        """
-        return self._engine.load_state(path, adapters=self._adapters.current)
 
     def conversation(
         self,
@@ -330,7 +286,7 @@ class Model(Reader):
             raise Closed
         if len(ask.tokens) > self.n_ctx:
             raise ContextOverflow(len(ask.tokens), self.n_ctx)
-        return Stream(self, self._engine, ask, self._native.piece)
+        return Stream(self, self._engine, ask, self._native.piece, self._said.keep)
 
     def _score(self, before: Sequence[prompts.Segment], whole: Sequence[prompts.Segment]) -> Score:
         """Both are tokenized as a whole, so that the seam is as it would be in one text."""

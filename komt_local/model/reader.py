@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import prompts
+from ..errors import TemplateError
+from ..types import Message
 from .asked import Messages, read_messages
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ class Reader:
 
     def __init__(self, native: NativeModel, template: str | None = None) -> None:
         self._native, self._template_name = native, template
+        self._spaces: dict[str, bool] = {}
 
     @property
     def path(self) -> Path:
@@ -114,6 +117,31 @@ class Reader:
         markers = role_markers(self.choose_template(template), self._native.control_tokens)
         texts = [message.content for message in read_messages(messages)]
         return markers_in([*texts, context or ""], markers)
+
+    def _drops_first_space(self, template: prompts.Template) -> bool:
+        """Whether a space in front of an answer is none of its text.
+
+        SentencePiece has one there, and some templates write it themselves.
+        """
+        if template.name not in self._spaces:
+            self._spaces[template.name] = self._writes_space(template)
+        return self._native.is_sentencepiece or self._spaces[template.name]
+
+    def _writes_space(self, template: prompts.Template) -> bool:
+        asked = (Message("user", "?"),)
+        try:
+            prompt, whole = (
+                self._rendered(messages, template)
+                for messages in (asked, (*asked, Message("assistant", "!"), *asked))
+            )
+        except TemplateError:
+            return False
+        return whole.startswith(prompt + " !")
+
+    def _rendered(self, messages: tuple[Message, ...], template: prompts.Template) -> str:
+        bos, eos = self._texts_of_ends()
+        segments = prompts.render(template, messages, bos=bos, eos=eos)
+        return "".join(segment.text for segment in segments)
 
     def choose_template(self, name: str | None = None) -> prompts.Template:
         """The template of that name; the model's own without one."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Self
 
 from ..types import Event
-from .answers import Ask, Piece, events
+from .answers import Ask, Keep, Piece, events
 
 if TYPE_CHECKING:
     from ..engine import Engine, Request
@@ -18,10 +18,10 @@ class Stream(Iterator[Event]):
     Closing it, or letting go of it, cancels as well. It keeps `model` alive.
     """
 
-    def __init__(self, model: object, engine: Engine, ask: Ask, piece: Piece) -> None:
+    def __init__(self, model: object, engine: Engine, ask: Ask, piece: Piece, keep: Keep) -> None:
         self._model = model
         self._handle = _Handle()
-        self._events = events(engine, ask, piece, self._handle.take)
+        self._events = events(engine, ask, piece, self._handle.take, keep)
 
     def __iter__(self) -> Self:
         return self

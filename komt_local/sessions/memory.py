@@ -23,8 +23,10 @@ class Remembering(Protocol):
 
     @property
     def memory_key(self) -> Mapping[str, Any]: ...
-    def save_memory(self, tokens: list[int], path: Path, *, limit: int) -> int: ...
-    def load_memory(self, path: Path) -> int: ...
+    def save_memory(
+        self, tokens: list[int], path: Path, *, limit: int
+    ) -> tuple[int, ...] | None: ...
+    def load_memory(self, path: Path, unshown: tuple[int, ...]) -> int: ...
 
 
 def save(model: Remembering, tokens: list[int], path: Path, quota: int = DEFAULT_QUOTA) -> bool:
@@ -35,9 +37,10 @@ def save(model: Remembering, tokens: list[int], path: Path, quota: int = DEFAULT
     limit = min(quota, shutil.disk_usage(path.parent).free * 9 // 10)
     partial = path.with_suffix(".kv.part")
     try:
-        if not model.save_memory(tokens, partial, limit=limit):
+        unshown = model.save_memory(tokens, partial, limit=limit)
+        if unshown is None:
             return False
-        about = {"sha256": _sha256(partial), "key": dict(model.memory_key)}
+        about = {"sha256": _sha256(partial), "key": dict(model.memory_key), "unshown": unshown}
         _about(path).unlink(missing_ok=True)
         os.replace(partial, path)
     finally:
@@ -55,7 +58,7 @@ def load(model: Remembering, path: Path) -> int | None:
         about = json.loads(_about(path).read_text(encoding="utf-8"))
         fits = about["key"] == json.loads(json.dumps(dict(model.memory_key)))
         if fits and about["sha256"] == _sha256(path):
-            return model.load_memory(path)
+            return model.load_memory(path, tuple(map(int, about["unshown"])))
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return 0

@@ -17,6 +17,13 @@ from typing import Any
 import gguf
 import numpy as np
 
+# Byte-level vocabularies write a byte that cannot be seen as the next character from 256 on.
+_SEEN = [*range(33, 127), *range(161, 173), *range(174, 256)]
+_UNSEEN = [byte for byte in range(256) if byte not in _SEEN]
+_BYTE_LEVEL = {byte: chr(byte) for byte in _SEEN} | {
+    byte: chr(256 + n) for n, byte in enumerate(_UNSEEN)
+}
+
 VOCABULARIES = Path(__file__).parent.parent / "vocab"
 N_EMBD, N_HEAD, N_HEAD_KV, N_FF = 64, 4, 2, 128
 
@@ -35,9 +42,11 @@ def token_ids(*texts: str, name: str = "llama-spm") -> list[int]:
     return [tokens.index(text) for text in texts]
 
 
-def byte_ids(text: str) -> list[int]:
-    """The byte-fallback tokens of a text."""
-    return token_ids(*(f"<0x{byte:02X}>" for byte in text.encode()))
+def byte_ids(text: str, name: str = "llama-spm") -> list[int]:
+    """A token for each byte of a text: those of byte fallback, or of a byte-level vocabulary."""
+    if name == "llama-spm":
+        return token_ids(*(f"<0x{byte:02X}>" for byte in text.encode()))
+    return token_ids(*(_BYTE_LEVEL[byte] for byte in text.encode()), name=name)
 
 
 def write_random(
@@ -63,14 +72,19 @@ def write_random(
 
 
 def write_chain(
-    path: Path, chains: Sequence[Sequence[int]], *, n_ctx: int = 2048, **extra: Any
+    path: Path,
+    chains: Sequence[Sequence[int]],
+    *,
+    n_ctx: int = 2048,
+    name: str = "llama-spm",
+    **extra: Any,
 ) -> Path:
     """Each chain is followed from any of its tokens on; the last one of a chain ends the answer.
 
     A token may stand in one place only. A chain whose first token is repeated at the end loops.
     """
     successor = {a: b for chain in chains for a, b in pairwise(chain)}
-    keys = vocabulary()
+    keys = vocabulary(name)
     n_vocab, random = len(keys["tokenizer.ggml.tokens"]), np.random.default_rng(0)
     for chain in chains:
         successor.setdefault(chain[-1], keys["tokenizer.ggml.eos_token_id"])

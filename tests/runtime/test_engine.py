@@ -131,6 +131,40 @@ def vars_of(timings: Any) -> list[float]:
     return [timings.queue_seconds, timings.prompt_seconds, timings.generation_seconds]
 
 
+class Counting(Context):
+    """Notes what each batch evaluates: for each sequence, so many tokens."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.batches: list[dict[int, int]] = []
+
+    def decode(self, spans: Any) -> int:
+        self.batches.append({span[0]: span[3] - span[2] for span in spans})
+        return super().decode(spans)
+
+
+def test_a_long_prompt_that_arrives_holds_nobody_up_for_more_than_a_part(
+    random_model: NativeModel,
+) -> None:
+    context = Counting(random_model, n_ctx=3100, n_slots=4, n_batch=512)
+    engine = Engine(context, lambda wanted, prompt: Sampler(random_model, wanted, prompt))
+    try:
+        running = [engine.submit([1, n], GREEDY, max_tokens=3000) for n in (500, 600, 700)]
+        for request in running:
+            next(iter(request))
+        long = engine.submit([1, *range(1000, 3999)], GREEDY, max_tokens=1)
+        assert len(list(long)) == 1
+    finally:
+        engine.close()
+    assert long.task.slot is None
+    (slot,) = {slot for batch in context.batches for slot, n in batch.items() if n > 2}
+    parts = [batch for batch in context.batches if slot in batch]
+    assert sum(batch[slot] for batch in parts) == 3000 and len(parts) >= 6
+    for batch in parts:
+        assert {n for other, n in batch.items() if other != slot} == {1}, "each got its token"
+        assert len(batch) == 4 and sum(batch.values()) <= 512
+
+
 def test_what_cannot_be_run_is_refused_at_once(random_model: NativeModel) -> None:
     with engine_on(random_model, n_ctx=16) as engine:
         with pytest.raises(ContextOverflow) as overflow:

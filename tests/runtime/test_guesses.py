@@ -67,6 +67,16 @@ def test_a_long_guess_wants_confidence_and_a_cheap_batch() -> None:
     assert pace.best_length(0.97, 0, 1) == 0
 
 
+def test_a_step_that_was_held_up_is_not_the_last_with_guesses() -> None:
+    pace = Pace()
+    pace.note(0, 0.010)
+    pace.note(1, 0.500)
+    assert pace.best_length(0.97, 16, 1) == 0
+    for _ in range(600):
+        pace.note(0, 0.010)
+    assert pace.best_length(0.97, 16, 1) > 0
+
+
 class Counting(Context):
     """Notes the tokens of each batch."""
 
@@ -159,6 +169,49 @@ def test_guesses_end_where_the_answer_does(chain_model: NativeModel) -> None:
         assert len(list(stopped)) > 1
         stopped = engine.submit([1, one], GREEDY, stop_tokens=ends)
         assert len(list(stopped)) == 1
+
+
+class Scripted(Counting):
+    """Computes as ever, and says what the script says."""
+
+    script: Iterator[int]
+
+    def sample(self, sampler: Any, row: int) -> int:
+        return next(self.script)
+
+
+def batches_of(model: NativeModel, prompt: list[int], answer: list[int]) -> list[int]:
+    """The tokens in each batch of an answer that is laid down beforehand, the prompt's first."""
+    context = Scripted(model, n_ctx=1024, exact=True, n_outputs=9)
+    context.script = iter(answer)
+    engine = Engine(context, lambda wanted, prompt: Sampler(model, wanted, prompt), draft=8)
+    try:
+        assert list(engine.submit(prompt, GREEDY, max_tokens=len(answer))) == answer
+    finally:
+        engine.close()
+    return context.batches
+
+
+PHRASE = [400, 401, 402]
+
+
+def test_an_answer_that_never_does_as_expected_costs_no_token_more(
+    random_model: NativeModel,
+) -> None:
+    """The same words again and again, and each time another one after them."""
+    said = [token for n in range(60) for token in (*PHRASE, 1000 + n)]
+    assert batches_of(random_model, [1, *PHRASE, 999], said)[1:] == [1] * (len(said) - 1)
+
+
+@pytest.mark.usefixtures("cheap")
+def test_guessing_ends_where_quoting_does(random_model: NativeModel) -> None:
+    quoted = list(range(2000, 2100))
+    new = [token for n in range(40) for token in (*PHRASE, 1000 + n)]
+    plain = len(quoted) + len(new)
+    batches = batches_of(random_model, [1, *quoted, *PHRASE, 999], [*quoted, *new])
+    assert max(batches[1:]) == 9 and len(batches) < plain - 70, "quotes come many at a time"
+    assert batches[-100:] == [1] * 100
+    assert sum(batches[1:]) < plain + 60, "few guesses were evaluated for nothing"
 
 
 def test_nothing_is_guessed_unless_asked_for(chain_model: NativeModel) -> None:

@@ -188,6 +188,26 @@ def test_a_long_prompt_does_not_hold_up_a_short_one() -> None:
     assert short.is_prompt_done and not long.is_prompt_done
 
 
+def test_no_step_of_a_long_prompt_leaves_an_answer_out() -> None:
+    """Between two tokens of an answer there is one step, whatever arrives, and it is a part."""
+    scheduler = Scheduler(4, 512)
+    memory = Memory(scheduler)
+    answering = [Task.of([1, n]) for n in range(3)]
+    for task in answering:
+        scheduler.add(task)
+    step(scheduler, memory)
+    scheduler.add(long := Task.of(range(3000)))
+    n_steps = 0
+    while long.slot is None or long.n_pending:
+        for task in answering:
+            task.tokens.append(7)
+        chunks = step(scheduler, memory)
+        n_steps += 1
+        assert {chunk.task for chunk in chunks} == {*answering, long}
+        assert sum(chunk.stop - chunk.start for chunk in chunks) <= 512
+    assert n_steps == 6
+
+
 def test_the_budget_is_used_up_and_shared_evenly() -> None:
     scheduler = Scheduler(4, 33)
     memory = Memory(scheduler)
