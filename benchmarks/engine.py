@@ -1,15 +1,18 @@
 """What the engine costs: its speed beside a bare loop over llama.cpp, on the same file.
 
     python benchmarks/engine.py MODEL.gguf              an existing file
-    python benchmarks/engine.py --make /tmp/made.gguf   a Llama of random weights, made first
+    python benchmarks/engine.py --make /tmp/made.gguf   a Llama of random weights, made first;
+                                                        --shape 150M, 1B or tiny
 
 The ways to the same tokens take turns, each repetition another random prompt: `bare` is
 llama_decode and llama_sampler_sample and nothing else, `engine` what `komt_local.engine` hands out
 as token ids, `model` what `Model.stream_completion` hands out as text, `Llama` the ids of
 llama-cpp-python's high-level class. With LLAMA_CPP_BIN, the folder of llama.cpp's own tools,
 `llama-bench` takes its turn too (it samples nothing). The prompt's speed counts up to the first
-token, the generation's from there on. A ratio is the median over the repetitions of way / bare
-within the same repetition.
+token, the generation's from there on. A ratio is the median over the
+repetitions of way / other within the same repetition, with the least and the most. The last column
+is what a token takes longer than in `bare`: on the tiny shape, where computing is next to nothing,
+that is the cost of Python.
 """
 
 from __future__ import annotations
@@ -23,8 +26,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -157,16 +160,24 @@ def timestamps(events: Iterable[Any]) -> Iterator[tuple[float, Any]]:
         yield time.perf_counter(), event.usage
 
 
+def vocabulary_size(path: Path) -> int:
+    from komt_local import llama
+
+    with closing(llama.load(path)) as model:
+        return model.n_vocab
+
+
 def measure(options: argparse.Namespace, path: Path) -> dict[str, list[Speeds]]:
     from komt_local.hardware import physical_cores
 
     threads = options.threads or physical_cores()
     n_ctx = 2 * options.prompt + options.generate
+    n_vocab = min(30_000, vocabulary_size(path))
     results: dict[str, list[Speeds]] = {}
     with ExitStack() as stack:
         contenders = ways(path, n_ctx, options.generate, threads, stack)
         for repetition in range(options.repetitions + 1):
-            prompt = [random.randrange(300, 30_000) for _ in range(options.prompt)]
+            prompt = [random.randrange(300, n_vocab) for _ in range(options.prompt)]
             for name, way in contenders.items():
                 speeds = way(prompt)
                 if repetition:  # the first one warms up
@@ -175,31 +186,46 @@ def measure(options: argparse.Namespace, path: Path) -> dict[str, list[Speeds]]:
 
 
 def report(results: dict[str, list[Speeds]]) -> None:
-    print("| way | phase | tokens/s, median | min to max | of bare |")
-    print("|---|---|---|---|---|")
+    others = [name for name in ("bare", "llama-bench") if name in results]
+    headings = ["way", "phase", "tokens/s", *(f"of {name}" for name in others), "µs per token"]
+    print(f"| {' | '.join(headings)} |\n|{'---|' * len(headings)}")
     for phase, label in enumerate(("prompt", "generation")):
-        for name, speeds in results.items():
-            values = [pair[phase] for pair in speeds]
-            beside = zip(speeds, results["bare"], strict=True)
-            ratio = median(mine[phase] / bare[phase] for mine, bare in beside)
-            spread = f"{min(values):.1f} to {max(values):.1f}"
-            print(f"| {name} | {label} | {median(values):.1f} | {spread} | {ratio:.3f} |")
+        speeds = {name: [pair[phase] for pair in pairs] for name, pairs in results.items()}
+        for name, mine in speeds.items():
+            ratios = [beside(mine, speeds[other]) if other != name else "" for other in others]
+            cost = median((1 / a - 1 / b) * 1e6 for a, b in zip(mine, speeds["bare"], strict=True))
+            cells = [name, label, f"{median(mine):.1f}", *ratios, f"{cost:.1f}"]
+            print(f"| {' | '.join(cells)} |")
 
 
-def make(path: Path, quant: str) -> None:
-    """A Llama of 134 M random parameters under Llama-2's vocabulary, by our own converter."""
+def beside(mine: Sequence[float], other: Sequence[float]) -> str:
+    ratios = [a / b for a, b in zip(mine, other, strict=True)]
+    return f"{median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "150M": {"n_layers": 12, "hidden_size": 768, "intermediate_size": 2048, "n_heads": 12},
+    "1B": {
+        "n_layers": 22,
+        "hidden_size": 2048,
+        "intermediate_size": 5632,
+        "n_heads": 32,
+        "n_kv_heads": 4,
+    },
+    "tiny": {"n_layers": 1, "hidden_size": 64, "intermediate_size": 128, "n_heads": 2},
+}
+"""Under the whole vocabulary of Llama 2, but for the last; 1B is TinyLlama's."""
+
+
+def make(path: Path, quant: str, shape: str) -> None:
+    """A Llama of random weights, by our own converter."""
     sys.path.insert(0, str(ROOT / "tests"))
     from checkpoints import write_llama_checkpoint
     from komt_convert import convert
 
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = write_llama_checkpoint(
-            Path(folder) / "checkpoint",
-            full_vocab=True,
-            n_layers=12,
-            hidden_size=768,
-            intermediate_size=2048,
-            n_heads=12,
+            Path(folder) / "checkpoint", full_vocab=shape != "tiny", **SHAPES[shape]
         )
         convert(checkpoint, path, quant=quant, verify=False, force=True)
 
@@ -208,6 +234,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", nargs="?", type=Path)
     parser.add_argument("--make", type=Path, metavar="PATH")
+    parser.add_argument("--shape", default="150M", choices=SHAPES)
     parser.add_argument("--quant", default="Q8_0")
     parser.add_argument("-p", "--prompt", type=int, default=512)
     parser.add_argument("-n", "--generate", type=int, default=128)
@@ -215,7 +242,7 @@ def main() -> None:
     parser.add_argument("-t", "--threads", type=int)
     options = parser.parse_args()
     if options.make:
-        make(options.make, options.quant)
+        make(options.make, options.quant, options.shape)
     path = options.make or options.model
     if path is None:
         parser.error("give a model, or --make PATH")

@@ -4,30 +4,37 @@
 
 So many requests run at a time, and whenever one ends the next one comes, each with a random prompt
 and an answer of its own length. `bare` does the same with llama_decode and llama_sampler_sample and
-nothing else: a new prompt goes into the next batch together with everybody's next token. Both take
-turns; a ratio is the median over the repetitions of bare seconds / engine seconds. The last column
-is the longest time that a running answer waited for its next token while prompts of 3,000 tokens
-arrived, beside the time that one part of such a prompt takes alone.
+nothing else: a new prompt goes into the next batch together with everybody's next token. With
+LLAMA_CPP_BIN, the folder of llama.cpp's own tools, `llama-server` does it too, asked over HTTP and
+with as many slots. All take turns; `of bare` is the median over the repetitions of bare seconds /
+its own seconds, with the least and the most; `of llama-server` likewise.
+
+The longest wait is that of a running answer for its next token while a prompt of 3,000 tokens
+arrives; what a part of such a prompt takes alone is said above the table.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import os
 import random
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from statistics import median
+from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 
 import numpy as np
+from llama_server import Server
 
-BATCH = 512
+BATCH, N_CTX = 512, 4096
 
 
 @dataclass(frozen=True)
@@ -136,64 +143,108 @@ class Bare:
         self.library.llama_model_free(self.model)
 
 
-def run_engine(engine: Any, jobs: Sequence[Job], n_slots: int) -> float:
+Way = Callable[[Sequence[Job]], float]
+Stream = Callable[[Sequence[int], int], Iterable[Any]]
+
+
+def at_once(stream: Stream, n_slots: int) -> Way:
     """As many listeners as slots, each with its next request as soon as one has ended."""
+
+    def way(jobs: Sequence[Job]) -> float:
+        left: SimpleQueue[Job | None] = SimpleQueue()
+        for job in [*jobs, *[None] * n_slots]:
+            left.put(job)
+
+        def listen() -> None:
+            while (job := left.get()) is not None:
+                for _ in stream(job.prompt, job.n_answer):
+                    pass
+
+        began = time.perf_counter()
+        listeners = [Thread(target=listen) for _ in range(n_slots)]
+        for listener in listeners:
+            listener.start()
+        for listener in listeners:
+            listener.join()
+        return time.perf_counter() - began
+
+    return way
+
+
+def of_engine(engine: Any) -> Stream:
     from komt_local import Sampling
 
     sampling = Sampling(temperature=0.8, top_k=40, top_p=1.0, min_p=0.0, seed=1)
-    left: SimpleQueue[Job | None] = SimpleQueue()
-    for job in [*jobs, *[None] * n_slots]:
-        left.put(job)
 
-    def listen() -> None:
-        while (job := left.get()) is not None:
-            for _ in engine.submit(array("i", job.prompt), sampling, max_tokens=job.n_answer):
-                pass
+    def stream(prompt: Sequence[int], n_answer: int) -> Iterable[int]:
+        tokens: Iterable[int] = engine.submit(array("i", prompt), sampling, max_tokens=n_answer)
+        return tokens
 
-    began = time.perf_counter()
-    listeners = [Thread(target=listen) for _ in range(n_slots)]
-    for listener in listeners:
-        listener.start()
-    for listener in listeners:
-        listener.join()
-    return time.perf_counter() - began
+    return stream
 
 
-def longest_wait(engine: Any) -> float:
-    """Of an answer that is under way, while a prompt of 3,000 tokens is read."""
-    running = engine.submit([1, *range(1000, 1050)], max_tokens=400)
+def longest_wait(stream: Stream) -> float:
+    """Seconds between two tokens of an answer under way, while 3,000 tokens of prompt arrive."""
     times: list[float] = []
-    other = None
-    for n, _ in enumerate(running):
+    other = Thread(target=lambda: list(stream([1, *range(2000, 5000)], 1)))
+    for n, _ in enumerate(stream([1, *range(1000, 1050)], 400)):
         times.append(time.perf_counter())
         if n == 20:
-            other = engine.submit([1, *range(2000, 5000)], max_tokens=1)
-    for _ in other or ():
-        pass
+            other.start()
+    other.join()
     return float(np.diff(times[20:]).max())
 
 
-def measure(path: Path, n_slots: int, options: argparse.Namespace) -> str:
+def spread(ratios: Sequence[float]) -> str:
+    return f"{median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+
+
+def measure(path: Path, n_slots: int, options: argparse.Namespace) -> list[str]:
+    """The rows of the table for so many requests at once."""
     from komt_local import Model
     from komt_local.hardware import physical_cores
 
     threads = options.threads or physical_cores()
-    pairs = []
-    with Model.load(path, n_ctx=4096, n_slots=n_slots, threads=threads) as model:
-        bare = Bare(path, n_slots, 4096, threads)
-        for repetition in range(options.repetitions + 1):
-            jobs = make_jobs(options.jobs * n_slots, repetition)
-            pair = (bare(jobs), run_engine(model._engine, jobs, n_slots))
+    sizes: dict[str, Any] = {"n_slots": n_slots, "n_ctx": N_CTX, "threads": threads}
+    with ExitStack() as stack:
+        bare = stack.enter_context(closing(Bare(path, n_slots, N_CTX, threads)))
+        model = stack.enter_context(Model.load(path, **sizes))
+        streams = {"engine": of_engine(model._engine)}
+        if folder := os.environ.get("LLAMA_CPP_BIN"):
+            log = Path(stack.enter_context(TemporaryDirectory())) / "log"
+            server = Server(Path(folder) / "llama-server", path, log, **sizes)
+            streams["llama-server"] = stack.enter_context(closing(server)).stream
+        ways: dict[str, Way] = {"bare": bare}
+        ways |= {name: at_once(stream, n_slots) for name, stream in streams.items()}
+        seconds = take_turns(ways, n_slots, options)
+        waits = {name: longest_wait(stream) for name, stream in streams.items()}
+        part = bare.prompt_part(BATCH)
+    print(f"<!-- a part of {BATCH} tokens: {part * 1000:.0f} ms, {n_slots} slots -->", flush=True)
+    return [row(n_slots, name, seconds, waits.get(name)) for name in ways]
+
+
+def take_turns(
+    ways: Mapping[str, Way], n_slots: int, options: argparse.Namespace
+) -> dict[str, list[float]]:
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for repetition in range(options.repetitions + 1):
+        jobs = make_jobs(options.jobs * n_slots, repetition)
+        for name, way in ways.items():
+            taken = way(jobs)
             if repetition:  # the first one warms up
-                pairs.append(pair)
-        wait = longest_wait(model._engine)
-    part = bare.prompt_part(BATCH)
-    bare.close()
-    ratios = sorted(bare_s / engine_s for bare_s, engine_s in pairs)
-    bare_s, engine_s = (median(column) for column in zip(*pairs, strict=True))
-    spread = f"{ratios[0]:.3f} to {ratios[-1]:.3f}"
-    speeds = f"{bare_s:.2f} | {engine_s:.2f} | {median(ratios):.3f} | {spread}"
-    return f"| {n_slots} | {speeds} | {wait * 1000:.0f} ({part * 1000:.0f}) |"
+                seconds[name].append(taken)
+    return seconds
+
+
+def row(n_slots: int, name: str, seconds: Mapping[str, list[float]], wait: float | None) -> str:
+    def beside(other: str) -> str:
+        if name == other or other not in seconds:
+            return ""
+        return spread([a / b for a, b in zip(seconds[other], seconds[name], strict=True)])
+
+    waited = "" if wait is None else f"{wait * 1000:.0f}"
+    cells = [n_slots, name, f"{median(seconds[name]):.2f}", beside("bare"), beside("llama-server")]
+    return f"| {' | '.join(map(str, cells))} | {waited} |"
 
 
 def main() -> None:
@@ -204,10 +255,12 @@ def main() -> None:
     parser.add_argument("-r", "--repetitions", type=int, default=7)
     parser.add_argument("-t", "--threads", type=int)
     options = parser.parse_args()
-    print("| at once | bare s | engine s | bare / engine | spread | longest wait, ms (a part) |")
+    rows = [
+        row for n_slots in options.concurrent for row in measure(options.model, n_slots, options)
+    ]
+    print("| at once | way | seconds | of bare | of llama-server | longest wait, ms |")
     print("|---|---|---|---|---|---|")
-    for n_slots in options.concurrent:
-        print(measure(options.model, n_slots, options), flush=True)
+    print("\n".join(rows))
 
 
 if __name__ == "__main__":
