@@ -1,11 +1,12 @@
 """Answers that are JSON of a given form: a JSON Schema as a grammar, and the check of the result.
 
     to_grammar(schema)          GBNF, which llama.cpp keeps the answer to
-    check_answer(text, schema)  what no grammar can say: ranges, patterns, unique items
+    check_answer(text, schema)  the last word, with what no grammar can say: multiples, unique items
 
 The subset: types, enum, const, properties (in their order), required, additionalProperties, items,
-prefixItems, lengths, anyOf, oneOf, allOf, and $ref within the schema. `checked` names what is not
-written into the grammar. Pure Python; it knows no model.
+prefixItems, lengths, minimum and maximum, patterns that are regular, format (dates, times, UUIDs),
+anyOf, oneOf, allOf, and $ref within the schema. `checked` names what is not written into the
+grammar. Pure Python; it knows no model.
 """
 
 from __future__ import annotations

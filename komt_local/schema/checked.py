@@ -1,8 +1,8 @@
 """Whether a text is JSON that a schema allows: the last word on an answer.
 
-The grammar has kept the answer's form; here stands what it cannot say, and all the rest once more:
-`minimum`, `maximum`, the exclusive ones, `multipleOf`, `pattern`, `uniqueItems`. `format` is not
-checked.
+The grammar has kept the answer's form; here stands what it cannot say (`multipleOf`, `uniqueItems`,
+patterns that are not regular, lengths beside a pattern), and all the rest once more. Of `format`,
+dates, times and UUIDs are checked. Patterns are ECMA 262's: `\\d` and `\\w` are ASCII.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..errors import AnswerError
+from .patterns import FORMATS
 from .reading import Schema, alternatives, resolved, types_of
 
 _TYPES: dict[str, Callable[[Any], bool]] = {
@@ -36,13 +37,18 @@ _LIMITS: dict[str, tuple[type | tuple[type, ...], Callable[[Any, Any], bool]]] =
     "multipleOf": ((int, float), lambda value, limit: float(value / limit).is_integer()),
     "minLength": (str, lambda value, limit: len(value) >= limit),
     "maxLength": (str, lambda value, limit: len(value) <= limit),
-    "pattern": (str, lambda value, limit: re.search(limit, value) is not None),
+    "pattern": (str, lambda value, limit: re.search(limit, value, re.ASCII) is not None),
+    "format": (str, lambda value, name: _has_format(value, name)),
     "minItems": (list, lambda value, limit: len(value) >= limit),
     "maxItems": (list, lambda value, limit: len(value) <= limit),
     "uniqueItems": (list, lambda value, wanted: not wanted or len(_keys(value)) == len(value)),
     "minProperties": (dict, lambda value, limit: len(value) >= limit),
     "maxProperties": (dict, lambda value, limit: len(value) <= limit),
 }  # fmt: skip
+
+
+def _has_format(value: str, name: str) -> bool:
+    return name not in FORMATS or re.search(FORMATS[name], value) is not None
 
 
 def check_answer(text: str, schema: Any) -> None:

@@ -11,6 +11,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from .patterns import FORMATS, pattern_of_text
+from .ranges import in_range
 from .reading import (
     Schema,
     alternatives,
@@ -42,15 +44,19 @@ _SIMPLE = {"string", "integer", "number", "boolean", "null", "object", "array"}
 def to_grammar(schema: Any) -> str:
     """The grammar of the JSON texts that the schema allows. Raises UsageError for what it is not.
 
-    What a grammar cannot say (ranges, patterns) is left to `check_answer`.
+    What a grammar cannot say (multiples, unique items, patterns that are not regular) is left to
+    `check_answer`.
     """
     writer = _Writer(schema)
     try:
         root = writer.expression(schema)
     except RecursionError:
-        raise bad_schema("it is too deep, or a $ref in it leads back to itself") from None
+        raise bad_schema(
+            "it is too deep, or a $ref in it leads back to itself",
+            "너무 깊거나 $ref가 자기 자신으로 돌아옴",
+        ) from None
     except (TypeError, AttributeError) as error:
-        raise bad_schema(str(error)) from error
+        raise bad_schema(str(error), str(error)) from error
     rules = (f"{name} ::= {body}\n" for name, body in writer.rules.items())
     return f'root ::= " "? {root}\n{"".join(rules)}{_BASE}'
 
@@ -104,18 +110,20 @@ class _Writer:
     def _any_of(self, expressions: Iterable[str]) -> str:
         found = list(dict.fromkeys(expressions))
         if not found:
-            raise bad_schema("a choice in it has nothing to choose from")
+            raise bad_schema("a choice in it has nothing to choose from", "고를 것이 없는 선택")
         return found[0] if len(found) == 1 else self._rule(" | ".join(found))
 
     def _of_type(self, schema: Schema, name: str) -> str:
         if name not in _SIMPLE:
-            raise bad_schema(f"there is no type {name!r}")
+            raise bad_schema(f"there is no type {name!r}", f"{name!r} 유형은 없음")
         if name == "object":
             return self._object(schema)
         if name == "array":
             return self._array(schema)
-        if name == "string" and {"minLength", "maxLength"} & set(schema):
-            return f'"\\"" char{_times(schema, "Length")} "\\""'
+        if name == "string":
+            return _string(schema)
+        if name in ("integer", "number"):
+            return in_range(schema, whole=name == "integer") or name
         return name
 
     def _object(self, schema: Schema) -> str:
@@ -155,6 +163,16 @@ class _Writer:
         times = _between(max(least - 1, 0), None if most is None else max(most - 1, 0))
         inner = f'{item} (ws "," ws {item}){times} ws' if most != 0 else ""
         return self._rule(f'"[" ws {inner if least else f"({inner})?"} "]"')
+
+
+def _string(schema: Schema) -> str:
+    """A pattern comes before lengths, which it mostly implies; the check has both."""
+    pattern = schema.get("pattern", FORMATS.get(schema.get("format", "")))
+    if pattern is not None and (text := pattern_of_text(pattern)) is not None:
+        return f'"\\"" {text} "\\""'
+    if {"minLength", "maxLength"} & set(schema):
+        return f'"\\"" char{_times(schema, "Length")} "\\""'
+    return "string"
 
 
 def _times(schema: Schema, what: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,7 +22,8 @@ _MOST_CHARACTERS = 1 << 18
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and (isinstance(value, int) or math.isfinite(value))
 
 
 def _is_pattern(value: Any) -> bool:
@@ -39,6 +41,7 @@ _VALUES: Mapping[str, Callable[[Any], bool]] = {
     "exclusiveMaximum": _is_number,
     "multipleOf": lambda value: _is_number(value) and value > 0,
     "pattern": _is_pattern,
+    "format": lambda value: isinstance(value, str),
     "minProperties": _is_number,
     "maxProperties": _is_number,
     "properties": lambda value: isinstance(value, Mapping),
@@ -52,18 +55,33 @@ _VALUES: Mapping[str, Callable[[Any], bool]] = {
 def read_schema(text: str) -> Any:
     """A schema from JSON text. Raises UsageError for what is none."""
     if len(text) > _MOST_CHARACTERS:
-        raise bad_schema(f"{len(text):,} characters, at most {_MOST_CHARACTERS:,}")
+        most = f"{_MOST_CHARACTERS:,}"
+        raise bad_schema(
+            f"{len(text):,} characters, at most {most}", f"{len(text):,}자, 최대 {most}"
+        )
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise bad_schema(str(error) or "too deep") from error
+        raise bad_schema(*_of_json(error)) from error
 
 
-def bad_schema(why: str) -> UsageError:
+def _of_json(error: Exception) -> tuple[str, str]:
+    if isinstance(error, RecursionError):
+        return "it is too deep", "너무 깊음"
+    return f"it is no JSON: {error}", f"JSON이 아님: {error}"
+
+
+def bad_schema(en: str, ko: str) -> UsageError:
+    """What to say of a schema; `en` and `ko` are the reason, for the inside of the sentence."""
     return UsageError(
-        f"The JSON schema cannot be used ({why}); correct it.",
-        f"JSON 스키마를 쓸 수 없습니다({why}). 고치세요.",
+        f"The JSON schema cannot be used ({en}); correct it.",
+        f"JSON 스키마를 쓸 수 없습니다({ko}). 고치세요.",
     )
+
+
+def _bad_value(name: str, value: Any) -> UsageError:
+    shown = json.dumps(value, ensure_ascii=False)
+    return bad_schema(f"{name} is {shown}", f"{name} 값이 {shown}")
 
 
 def as_schema(schema: Any) -> Schema:
@@ -71,20 +89,26 @@ def as_schema(schema: Any) -> Schema:
     if schema is True:
         return {}
     if not isinstance(schema, Mapping):
-        raise bad_schema(f"{json.dumps(schema, ensure_ascii=False)} is no schema")
+        shown = json.dumps(schema, ensure_ascii=False)
+        raise bad_schema(f"{shown} is no schema", f"{shown}: 스키마가 아님")
     for name in _UNSUPPORTED:
         if name in schema:
-            raise bad_schema(f"the keyword {name!r} is not supported")
+            raise bad_schema(
+                f"the keyword {name!r} is not supported", f"{name!r} 키워드는 지원하지 않음"
+            )
     for name, is_right in _VALUES.items():
         if name in schema and not is_right(schema[name]):
-            raise bad_schema(f"{name} is {json.dumps(schema[name], ensure_ascii=False)}")
+            raise _bad_value(name, schema[name])
     return schema
 
 
 def follow(reference: Any, root: Any) -> Any:
     """What a `$ref` within the schema names: `#`, or `#/…` as a JSON pointer."""
     if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
-        raise bad_schema(f"$ref {reference!r} is not within the schema")
+        raise bad_schema(
+            f"$ref {reference!r} is not within the schema",
+            f"$ref {reference!r}: 스키마 밖을 가리킴",
+        )
     found = root
     for part in reference.split("/")[1:]:
         key = unquote(part).replace("~1", "/").replace("~0", "~")
@@ -93,7 +117,9 @@ def follow(reference: Any, root: Any) -> Any:
         elif isinstance(found, list) and key.isdigit() and int(key) < len(found):
             found = found[int(key)]
         else:
-            raise bad_schema(f"$ref {reference!r} leads nowhere")
+            raise bad_schema(
+                f"$ref {reference!r} leads nowhere", f"$ref {reference!r}: 가리키는 곳이 없음"
+            )
     return found
 
 
@@ -102,7 +128,7 @@ def alternatives(schema: Schema) -> list[Any] | None:
     for name in ("anyOf", "oneOf"):
         if name in schema:
             if not isinstance(schema[name], list) or not schema[name]:
-                raise bad_schema(f"{name} is no list of schemas")
+                raise bad_schema(f"{name} is no list of schemas", f"{name}: 스키마 목록이 아님")
             return list(schema[name])
     return None
 
@@ -148,5 +174,5 @@ def count(schema: Schema, name: str, default: int | None = 0) -> int | None:
     """A length: a whole number, or what holds without one."""
     value = schema.get(name, default)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-        raise bad_schema(f"{name} is {value!r}")
+        raise _bad_value(name, value)
     return value
