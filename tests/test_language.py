@@ -30,13 +30,16 @@ def pairs_of_messages() -> Iterator[tuple[str, ast.expr, ast.expr]]:
                 yield (where, *sentences(node, where))
 
 
+TAKE_BOTH = ("say", "note", "Note", "_Command", "_Setting", "Reason", "RenderError", "bad_schema")
+
+
 def called(node: ast.Call) -> str | None:
     """The name of what is called, if it takes a sentence in each language."""
     function = node.func
     name = function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
     if ast.unparse(function).startswith("jinja2."):  # whose error has the name of one of ours
         return None
-    if name in ("say", "note", "Note", "_Command"):
+    if name in TAKE_BOTH:
         is_screen = isinstance(function, ast.Attribute)  # takes a sentence that was chosen already
         return None if is_screen and name == "note" else name
     return name if name in errors() else None
@@ -75,8 +78,9 @@ def sentences(node: ast.Call, where: str) -> tuple[ast.expr, ast.expr]:
 
 
 def is_form(node: ast.Call, argument: ast.expr) -> bool:
-    """The first argument of a chat command is how it is typed."""
-    return getattr(node.func, "id", "") == "_Command" and argument is node.args[0]
+    """The first argument of a chat command is how it is typed; a setting's are what it sets."""
+    n_forms = {"_Command": 1, "_Setting": 2}.get(getattr(node.func, "id", ""), 0)
+    return any(argument is form for form in node.args[:n_forms])
 
 
 def literal_text(expression: ast.expr) -> str | None:
@@ -109,6 +113,90 @@ def test_a_message_is_there_in_both_languages(where: str, en: ast.expr, ko: ast.
     assert korean.strip() or not english.strip()
     if len(LETTERS.findall(english)) > 2:
         assert HANGUL.search(korean)
+
+
+# What looks like a sentence and is none: code, commands, names of threads, prompts, test texts.
+NO_SENTENCES = (
+    " has no attribute ", "komt-local ", "uv pip install", "pip install --force-reinstall",
+    "No such command '(.*?)'", "{%- ", "not loop.first", "context and loop.last", "string ws",
+    "\nws ::=", "A chat between a curious", "%(complete_func)s", "--force-reinstall",
+    " --force-reinstall", " --no-binary", "alpha_pattern or",
+)  # fmt: skip
+# Of the program's own inside: shown to nobody, or beside a Korean sentence that says the same.
+INSIDE = (
+    "two slots, one GGUF name", " layers with the sliding_window", "no reason given",
+    "a field goes beyond the message", "a number of more than ten bytes", " has unknown keys ",
+    "end of turn", "No file names it", "--lora-scale comes after", "no adapter_config.json",
+    "a model that it does not name", " is neither ELF nor PE", "no answer in ",
+    " of it unfinished downloads", "did you mean ",
+)  # fmt: skip
+# Why a transfer failed, which an error quotes in English in both languages.
+NETWORK = ("hub/download.py", "hub/transfer.py")
+
+
+def units(tree: ast.AST) -> Iterator[ast.AST]:
+    """Simple statements, and the headers and decorators of compound ones; no docstrings."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.stmt):
+            continue
+        if not hasattr(node, "body"):
+            if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+                yield node
+            continue
+        for name, value in ast.iter_fields(node):
+            if name not in ("body", "orelse", "finalbody", "handlers", "cases"):
+                parts = value if isinstance(value, list) else [value]
+                yield from (part for part in parts if isinstance(part, ast.AST))
+
+
+def lonely_sentences(source: str) -> list[str]:
+    """English sentences without any Korean in the same statement."""
+    found = []
+    for unit in units(ast.parse(source)):
+        constants = (node.value for node in ast.walk(unit) if isinstance(node, ast.Constant))
+        texts = [text for text in constants if isinstance(text, str)]
+        if not any(HANGUL.search(text) for text in texts):
+            found += [text for text in texts if re.search("[a-z] [a-z]", text)]
+    return [text for text in found if len(LETTERS.findall(text)) > 2]
+
+
+def test_no_sentence_is_written_without_its_korean() -> None:
+    """Also where it goes through a function of ours, or stands in a table, a help or a bar."""
+    found = []
+    for path in sorted(ROOT.glob("komt_local/**/*.py")) + sorted(
+        ROOT.glob("convert/komt_convert/**/*.py")
+    ):
+        name = path.relative_to(ROOT).as_posix()
+        if name.endswith(NETWORK) or name.endswith("komt_convert/corpus.py"):
+            continue
+        texts = lonely_sentences(path.read_text(encoding="utf-8"))
+        found += [(name, text) for text in texts if not text.startswith(NO_SENTENCES + INSIDE)]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("source", "is_found"),
+    [
+        ('click.echo("This is not translated.")', True),
+        ('raise refused("it has no end")', True),
+        ('@click.option("--x", help="Do it all again.")\ndef f(): pass', True),
+        ('TABLE = {"a": "a text in English"}', True),
+        ('raise refused("it has no end", "끝이 없음")', False),
+        ('def f():\n    "A docstring that says it."', False),
+    ],
+)
+def test_what_is_found(source: str, is_found: bool) -> None:
+    assert bool(lonely_sentences(source)) == is_found
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_every_command_is_in_one_language(name: str) -> None:
+    korean, english = (help_of(name, "--help", KOMT_LOCAL_LANG=lang) for lang in ("ko", "en"))
+    assert not HANGUL.search(english)
+    rows = re.split(r"\n(?=  \S)", korean.partition("\n옵션:\n")[2])
+    options = [row for row in rows if row.strip().startswith("-")]
+    assert len(options) >= 2 and all(HANGUL.search(row) for row in options), korean
+    assert not re.search(r"\[default|required\]", korean)
 
 
 def help_of(*arguments: str, **environment: str) -> str:

@@ -58,13 +58,21 @@ class _SpeaksKorean(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         records = (parameter.get_help_record(ctx) for parameter in self.get_params(ctx))
         with formatter.section(say("Options", "옵션")):
-            formatter.write_dl([record for record in records if record is not None])
+            formatter.write_dl([_in_korean(record) for record in records if record is not None])
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
         option = super().get_help_option(ctx)
         if option is not None:
             option.help = say("Show this help.", "이 도움말을 보여 줍니다.")
         return option
+
+
+def _in_korean(record: tuple[str, str]) -> tuple[str, str]:
+    """What click adds to a help, in the user's language."""
+    name, text = record
+    for en, ko in (("[default: ", "[기본: "), ("; required]", "; 필수]"), ("[required]", "[필수]")):
+        text = text.replace(en, say(en, ko))
+    return name, text
 
 
 class KomtCommand(_SpeaksKorean):

@@ -38,32 +38,41 @@ def load_adapter(model: NativeModel, path: Path) -> Adapter:
     except GGUFError as error:
         raise InvalidModel(str(error), error.ko) from error
     if problem := _problem(header):
-        raise _refused(path, problem)
+        raise _refused(path, *problem)
     library = native()
     with logging(), model.open() as pointer:
         adapter = library.llama_adapter_lora_init(pointer, os.fsencode(path))
         if not adapter:
-            raise _refused(path, complaint())
+            why = complaint()
+            raise _refused(path, why, why)
     return Adapter(adapter, path)
 
 
-def _problem(header: Header) -> str:
-    """Why llama.cpp must not see this file; empty when it may."""
+def _problem(header: Header) -> tuple[str, str] | None:
+    """Why llama.cpp must not see this file, in English and Korean; None when it may."""
     metadata = header.metadata
     if metadata.get("general.type") != "adapter" or metadata.get("adapter.type") != "lora":
-        return "it is no LoRA adapter"
+        return "it is no LoRA adapter", "LoRA 어댑터가 아님"
     if not header.architecture:
-        return "it names no architecture"
+        return "it names no architecture", "구조 이름이 없음"
     if not _has_float(header, "adapter.lora.alpha"):
-        return "it has no alpha"
+        return "it has no alpha", "alpha가 없음"
     if "adapter.alora.invocation_tokens" in metadata:
-        return "it is an activated LoRA"
+        return "it is an activated LoRA", "activated LoRA임"
     ranks: dict[str, set[int]] = {}
     for tensor in header.tensors:
         if len(tensor.shape) != 2 or not all(tensor.shape):
-            return f"{tensor.name} is no matrix"
+            return f"{tensor.name} is no matrix", f"{tensor.name}: 행렬이 아님"
         ranks.setdefault(tensor.name[:-1], set()).add(_rank(tensor))
-    return next((f"the halves of {name} differ" for name, n in ranks.items() if len(n) > 1), "")
+    odd = next((name for name, n in ranks.items() if len(n) > 1), None)
+    return (
+        None
+        if odd is None
+        else (
+            f"the halves of {odd} differ",
+            f"{odd}의 두 절반이 서로 다름",
+        )
+    )
 
 
 def _has_float(header: Header, key: str) -> bool:
@@ -79,10 +88,10 @@ def _rank(tensor: TensorInfo) -> int:
     return tensor.shape[1 if is_plain else 0]
 
 
-def _refused(path: Path, why: str) -> InvalidModel:
+def _refused(path: Path, en: str, ko: str) -> InvalidModel:
     return InvalidModel(
-        f"{str(path)!r} cannot be used as an adapter of this model ({why}); give a GGUF adapter "
+        f"{str(path)!r} cannot be used as an adapter of this model ({en}); give a GGUF adapter "
         "that was made for it.",
-        f"{str(path)!r} 파일은 이 모델의 어댑터로 쓸 수 없습니다({why}). 이 모델용으로 만든 "
+        f"{str(path)!r} 파일은 이 모델의 어댑터로 쓸 수 없습니다({ko}). 이 모델용으로 만든 "
         "GGUF 어댑터를 주세요.",
     )

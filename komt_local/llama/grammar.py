@@ -34,7 +34,7 @@ def check_grammar(model: NativeModel, text: str) -> None:
         pointer = _make(model, text)
         why = complaint()
     if not pointer:
-        raise _refused(why)
+        raise _refused(why, why)
     native().llama_sampler_free(pointer)
 
 
@@ -45,19 +45,19 @@ def _make(model: NativeModel, text: str) -> Any:
 
 def _check_bounds(text: str) -> None:
     if "\x00" in text or not re.search(r"^\s*root\s*::=", text, re.M):
-        raise _refused("no rule `root ::= …`")
+        raise _refused("no rule `root ::= …`", "`root ::= …` 규칙이 없음")
     bare = _QUOTED.sub("", text)
     longest = max(map(len, _QUOTED.findall(text)), default=1)
     repeated = sum(max(int(n or 0) for n in pair) for pair in _REPEATED.findall(bare))
     sizes = (
-        (len(text), _MOST_CHARACTERS, "characters"),
-        (text.count("::="), _MOST_RULES, "rules"),
-        (_depth(bare), _DEEPEST, "parentheses inside each other"),
-        (repeated * longest, _MOST_ELEMENTS, "characters in its repetitions"),
+        (len(text), _MOST_CHARACTERS, ("characters", "자")),
+        (text.count("::="), _MOST_RULES, ("rules", "규칙")),
+        (_depth(bare), _DEEPEST, ("parentheses inside each other", "겹친 괄호")),
+        (repeated * longest, _MOST_ELEMENTS, ("characters in its repetitions", "반복 안의 글자")),
     )
-    for found, most, what in sizes:
+    for found, most, (en, ko) in sizes:
         if found > most:
-            raise _refused(f"{found:,} {what}, at most {most:,}")
+            raise _refused(f"{found:,} {en}, at most {most:,}", f"{ko} {found:,}, 최대 {most:,}")
 
 
 def _depth(bare: str) -> int:
@@ -68,10 +68,10 @@ def _depth(bare: str) -> int:
     return deepest
 
 
-def _refused(why: str) -> UsageError:
+def _refused(en: str, ko: str) -> UsageError:
     return UsageError(
-        f"The grammar cannot be used ({' '.join(why.split())}); correct its GBNF.",
-        f"문법을 쓸 수 없습니다({' '.join(why.split())}). GBNF를 고치세요.",
+        f"The grammar cannot be used ({' '.join(en.split())}); correct its GBNF.",
+        f"문법을 쓸 수 없습니다({' '.join(ko.split())}). GBNF를 고치세요.",
     )
 
 
@@ -112,7 +112,7 @@ class Grammar:
         _check_bounds(text)
         self._library, self._pointer = native(), _make(model, text)
         if not self._pointer:
-            raise _refused(complaint())
+            raise _refused(why := complaint(), why)
         self._all = Candidates(np.arange(model.n_vocab, dtype=np.int32))
 
     def choose(self, chain: Any, logits: NDArray[np.float32]) -> int:

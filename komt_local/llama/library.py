@@ -28,7 +28,7 @@ def native() -> ModuleType:
     try:
         from llama_cpp import llama_cpp
     except (ImportError, OSError, RuntimeError) as error:
-        raise _unusable(str(error)) from error
+        raise _unusable(str(error), str(error)) from error
     library = cast(ModuleType, llama_cpp)
     check_layout(library)
     library.llama_log_set(_log_callback(library), None)
@@ -47,11 +47,11 @@ def ggml_function(name: str) -> Any:
     return getattr(load("ggml-base", _ggml.libggml_base_path), name)
 
 
-def _unusable(why: str) -> EngineError:
+def _unusable(en: str, ko: str) -> EngineError:
     install = f"pip install --force-reinstall llama-cpp-python=={PINNED_VERSION}"
     return EngineError(
-        f"llama.cpp cannot be used ({why}); reinstall it: {install}",
-        f"llama.cpp를 쓸 수 없습니다({why}). 다시 설치하세요: {install}",
+        f"llama.cpp cannot be used ({en}); reinstall it: {install}",
+        f"llama.cpp를 쓸 수 없습니다({ko}). 다시 설치하세요: {install}",
     )
 
 
@@ -64,7 +64,10 @@ def check_layout(library: ModuleType) -> None:
         (model.vocab_only, model.use_extra_bufts, model.no_alloc),
     )
     if found != ((2048, 512, -1, 1), (True, True, False, None), (False, True, False)):
-        raise _unusable(f"its structs are not those of llama-cpp-python {PINNED_VERSION}")
+        raise _unusable(
+            f"its structs are not those of llama-cpp-python {PINNED_VERSION}",
+            f"구조체가 llama-cpp-python {PINNED_VERSION}의 것과 다름",
+        )
 
 
 @cache
