@@ -113,12 +113,15 @@ def main() -> None:
     options = parser.parse_args()
     model = llama.load(options.model)
     with Context(model, n_ctx=256, n_outputs=options.draft, threads=options.threads) as context:
-        print(f"ceiling {ceiling(context, options.draft):.2f}\n")
-    print("| quotes of | gain, median | spread |")
-    print("|---|---|---|")
+        best = ceiling(context, options.draft)
+    print(f"<!-- ceiling at {options.draft} tokens: {best:.2f} -->")
+    print("| quotes of | gain, median | spread | of the ceiling |")
+    print("|---|---|---|---|")
     for run in (200, 50, 20, 0):
         found = gain(model, run, options)
-        print(f"| {run} tokens | {median(found):.3f} | {found[0]:.3f} to {found[-1]:.3f} |")
+        spread = f"{found[0]:.3f} to {found[-1]:.3f}"
+        of_best = f"{median(found) / best:.2f}" if run else ""
+        print(f"| {run} tokens | {median(found):.3f} | {spread} | {of_best} |", flush=True)
     model.close()
 
 

@@ -10,9 +10,10 @@ as token ids, `model` what `Model.stream_completion` hands out as text, `Llama` 
 llama-cpp-python's high-level class. With LLAMA_CPP_BIN, the folder of llama.cpp's own tools,
 `llama-bench` takes its turn too (it samples nothing). The prompt's speed counts up to the first
 token, the generation's from there on. A ratio is the median over the
-repetitions of way / other within the same repetition, with the least and the most. The last column
-is what a token takes longer than in `bare`: on the tiny shape, where computing is next to nothing,
-that is the cost of Python.
+repetitions of way / other within the same repetition, with the least and the most. The phase
+`both` counts the answer's tokens over all of its time, prompt included. Its last column is what a
+token takes longer than in `bare`: with `--shape tiny -p 16 -n 512`, where computing is next to
+nothing (and the two phases run into each other in the queue), that is the cost of Python.
 """
 
 from __future__ import annotations
@@ -185,17 +186,25 @@ def measure(options: argparse.Namespace, path: Path) -> dict[str, list[Speeds]]:
     return results
 
 
-def report(results: dict[str, list[Speeds]]) -> None:
+def report(results: dict[str, list[Speeds]], n_prompt: int, n_gen: int) -> None:
     others = [name for name in ("bare", "llama-bench") if name in results]
     headings = ["way", "phase", "tokens/s", *(f"of {name}" for name in others), "µs per token"]
     print(f"| {' | '.join(headings)} |\n|{'---|' * len(headings)}")
-    for phase, label in enumerate(("prompt", "generation")):
-        speeds = {name: [pair[phase] for pair in pairs] for name, pairs in results.items()}
+    phases: dict[str, Callable[[Speeds], float]] = {
+        "prompt": lambda pair: pair[0],
+        "generation": lambda pair: pair[1],
+        "both": lambda pair: n_gen / (n_prompt / pair[0] + n_gen / pair[1]),
+    }
+    for label, of in phases.items():
+        speeds = {name: list(map(of, pairs)) for name, pairs in results.items()}
         for name, mine in speeds.items():
             ratios = [beside(mine, speeds[other]) if other != name else "" for other in others]
-            cost = median((1 / a - 1 / b) * 1e6 for a, b in zip(mine, speeds["bare"], strict=True))
-            cells = [name, label, f"{median(mine):.1f}", *ratios, f"{cost:.1f}"]
-            print(f"| {' | '.join(cells)} |")
+            cost = cost_of(mine, speeds["bare"]) if label == "both" else ""
+            print(f"| {' | '.join([name, label, f'{median(mine):.1f}', *ratios, cost])} |")
+
+
+def cost_of(mine: Sequence[float], bare: Sequence[float]) -> str:
+    return f"{median((1 / a - 1 / b) * 1e6 for a, b in zip(mine, bare, strict=True)):.1f}"
 
 
 def beside(mine: Sequence[float], other: Sequence[float]) -> str:
@@ -246,7 +255,7 @@ def main() -> None:
     path = options.make or options.model
     if path is None:
         parser.error("give a model, or --make PATH")
-    report(measure(options, path))
+    report(measure(options, path), options.prompt, options.generate)
 
 
 if __name__ == "__main__":

@@ -45,11 +45,11 @@ class Job:
     n_answer: int
 
 
-def make_jobs(n_jobs: int, seed: int) -> list[Job]:
+def make_jobs(n_jobs: int, n_vocab: int, seed: int) -> list[Job]:
     chance = random.Random(seed)
     return [
         Job(
-            tuple(chance.randrange(300, 30_000) for _ in range(chance.randint(16, 256))),
+            tuple(chance.randrange(300, n_vocab) for _ in range(chance.randint(16, 256))),
             chance.randint(16, 128),
         )
         for _ in range(n_jobs)
@@ -65,6 +65,8 @@ class Bare:
         self.library, self.n_slots = library, n_slots
         params = library.llama_model_default_params()
         self.model = library.llama_model_load_from_file(bytes(path), params)
+        vocabulary = library.llama_model_get_vocab(self.model)
+        self.n_vocab: int = library.llama_vocab_n_tokens(vocabulary)
         params = library.llama_context_default_params()
         params.n_ctx, params.n_seq_max = n_ctx * n_slots, n_slots
         params.n_batch = params.n_ubatch = BATCH
@@ -131,7 +133,7 @@ class Bare:
     def prompt_part(self, n_tokens: int) -> float:
         """The seconds that a part of a prompt takes alone."""
         self.library.llama_memory_seq_rm(self.memory, 0, -1, -1)
-        tokens = (ctypes.c_int32 * n_tokens)(*range(1000, 1000 + n_tokens))
+        tokens = (ctypes.c_int32 * n_tokens)(*range(300, 300 + n_tokens))
         began = time.perf_counter()
         self.library.llama_decode(self.context, self.library.llama_batch_get_one(tokens, n_tokens))
         self.library.llama_synchronize(self.context)
@@ -183,11 +185,12 @@ def of_engine(engine: Any) -> Stream:
     return stream
 
 
-def longest_wait(stream: Stream) -> float:
+def longest_wait(stream: Stream, n_vocab: int) -> float:
     """Seconds between two tokens of an answer under way, while 3,000 tokens of prompt arrive."""
     times: list[float] = []
-    other = Thread(target=lambda: list(stream([1, *range(2000, 5000)], 1)))
-    for n, _ in enumerate(stream([1, *range(1000, 1050)], 400)):
+    tokens = [1, *(300 + n % (n_vocab - 300) for n in range(2999))]
+    other = Thread(target=lambda: list(stream(tokens, 1)))
+    for n, _ in enumerate(stream(tokens[:0:-60], 400)):
         times.append(time.perf_counter())
         if n == 20:
             other.start()
@@ -207,8 +210,8 @@ def measure(path: Path, n_slots: int, options: argparse.Namespace) -> list[str]:
     threads = options.threads or physical_cores()
     sizes: dict[str, Any] = {"n_slots": n_slots, "n_ctx": N_CTX, "threads": threads}
     with ExitStack() as stack:
-        bare = stack.enter_context(closing(Bare(path, n_slots, N_CTX, threads)))
         model = stack.enter_context(Model.load(path, **sizes))
+        bare = stack.enter_context(closing(Bare(path, n_slots, N_CTX, threads)))
         streams = {"engine": of_engine(model._engine)}
         if folder := os.environ.get("LLAMA_CPP_BIN"):
             log = Path(stack.enter_context(TemporaryDirectory())) / "log"
@@ -216,19 +219,20 @@ def measure(path: Path, n_slots: int, options: argparse.Namespace) -> list[str]:
             streams["llama-server"] = stack.enter_context(closing(server)).stream
         ways: dict[str, Way] = {"bare": bare}
         ways |= {name: at_once(stream, n_slots) for name, stream in streams.items()}
-        seconds = take_turns(ways, n_slots, options)
-        waits = {name: longest_wait(stream) for name, stream in streams.items()}
+        n_jobs, n_vocab = options.jobs * n_slots, bare.n_vocab
+        seconds = take_turns(ways, n_jobs, n_vocab, options.repetitions)
+        waits = {name: longest_wait(stream, n_vocab) for name, stream in streams.items()}
         part = bare.prompt_part(BATCH)
     print(f"<!-- a part of {BATCH} tokens: {part * 1000:.0f} ms, {n_slots} slots -->", flush=True)
     return [row(n_slots, name, seconds, waits.get(name)) for name in ways]
 
 
 def take_turns(
-    ways: Mapping[str, Way], n_slots: int, options: argparse.Namespace
+    ways: Mapping[str, Way], n_jobs: int, n_vocab: int, repetitions: int
 ) -> dict[str, list[float]]:
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for repetition in range(options.repetitions + 1):
-        jobs = make_jobs(options.jobs * n_slots, repetition)
+    for repetition in range(repetitions + 1):
+        jobs = make_jobs(n_jobs, n_vocab, repetition)
         for name, way in ways.items():
             taken = way(jobs)
             if repetition:  # the first one warms up
