@@ -64,8 +64,17 @@ def command(reference: str, **given: Any) -> None:
         return
     click.echo(pulled.path)
     if not given["quiet"]:
-        name = f"{plan.reference}" if given["quantization"] else reference
+        name = _name_to_use(plan, reference, given["quantization"])
         note(f"Talk with it: komt-local chat {name}", f"대화: komt-local chat {name}")
+
+
+def _name_to_use(plan: Plan, reference: str, quant: str | None) -> str:
+    """What names the model from now on: as it was typed, with the type if -q gave one."""
+    if quant is None:
+        return reference
+    if plan.model and plan.out:
+        return f"{plan.model.name}:{plan.type}"
+    return str(plan.reference)
 
 
 def _answer_offline(reference: str, given: dict[str, Any]) -> None:

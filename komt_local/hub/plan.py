@@ -15,7 +15,7 @@ from .. import catalogue
 from ..errors import ModelNotFound, UsageError
 from ..library import records
 from ..library.cache import repo as cached_repo
-from ..library.find import expand
+from ..library.find import expand, spelled
 from ..references import Reference
 from ..variants import Variant, best_type, choose, file_bytes, matching, variants
 from .api import Hub, RemoteFile, Repository, read_repository
@@ -71,6 +71,7 @@ def make_plan(hub: Hub, text: str, *, quant: str | None = None, memory: int | No
         )
     if reference.kind == "name":
         return _plan_for_model(hub, reference, memory)
+    reference = replace(reference, name=spelled(reference.name))
     repository = read_repository(hub, reference.name, reference.revision)
     model = catalogue.of_repo(reference.name)
     found = variants(repository.sizes())

@@ -181,16 +181,20 @@ def _cached(reference: Reference) -> Path | None:
 
     if reference.kind != "repo":
         return None
-    files = cache.repo(_as_cached(reference.name)).files(reference.revision)
+    files = cache.repo(spelled(reference.name)).files(reference.revision)
     found = matching(reference, variants({n: p.stat().st_size for n, p in files.items()}))
     return files[max(found, key=quality).files[0]] if found else None
 
 
-def _as_cached(name: str) -> str:
-    """The repository's name as the cache writes it, whatever the case it was typed in."""
+def spelled(name: str) -> str:
+    """The repository's name as the cache or the catalogue writes it, whatever the case typed."""
+    from .. import catalogue
+
     if cache.repo(name).folder.is_dir():
         return name
-    return next((repo.name for repo in cache.repos() if repo.name.lower() == name.lower()), name)
+    model = catalogue.of_repo(name)
+    known = (*(repo.name for repo in cache.repos()), *(model.repos() if model else ()))
+    return next((repo for repo in known if repo.lower() == name.lower()), name)
 
 
 def _not_here(reference: Reference) -> ModelNotFound:

@@ -74,6 +74,17 @@ def test_pull_again_transfers_nothing(
     assert server.sent() == len(gguf)
 
 
+def test_the_case_of_a_known_repository_does_not_matter(
+    here: Hub, gguf: bytes, server: LoopbackHub
+) -> None:
+    """The hub on loopback knows one spelling only, as any case-sensitive one does."""
+    path = hub.pull(GGUF)
+    assert hub.pull(f"{GGUF.upper()}:f16") == path
+    ready = "davidkim205/komt-mistral-7b-v1-gguf"
+    server.repos[ready] = Repo({"ggml-model-q4_1.gguf": gguf})
+    assert hub.pull(f"{ready.upper()}/GGML-model-Q4_1.gguf").read_bytes() == gguf
+
+
 def test_quiet_prints_the_path_only(
     here: Hub, gguf: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -186,7 +197,7 @@ def test_convert_takes_a_repository_as_its_source(
 
 
 def test_a_model_of_the_catalogue_is_converted_under_its_name(
-    here: Hub, checkpoint: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    here: Hub, checkpoint: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     model = catalogue.Model(
         "tiny-ko", "Tiny", CHECKPOINT, "LlamaForCausalLM", "komt", "llama2", 3e6, 512,
@@ -201,6 +212,8 @@ def test_a_model_of_the_catalogue_is_converted_under_its_name(
 
     assert facts.chat_template == PRESETS["komt"].jinja
     assert library.resolve("tiny-ko") == library.resolve("tiny-ko:q4_0") == path
+    assert run(["pull", "TINY-KO", "-q", "q4_0"]) == 0
+    assert capsys.readouterr().err.endswith("Talk with it: komt-local chat tiny-ko:Q4_0\n")
 
 
 @pytest.mark.parametrize(
