@@ -13,6 +13,16 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from komt_convert.report import OnProgress, Progress, Report
 
+_DECIDED = {
+    "pre-tokenizer": "사전 토크나이저",
+    "end token": "끝 토큰",
+    "end of turn": "차례 끝 토큰",
+    "chat template": "대화 템플릿",
+    "tensor types": "텐서 타입",
+    "importance matrix": "중요도 행렬",
+}
+"""What `decisions` decides, in Korean."""
+
 _STAGES = {"write": ("Converting", "변환"), "verify": ("Verifying", "검증")}
 
 
@@ -72,20 +82,33 @@ def _facts(report: Report, say: Callable[[str, str], str]) -> Iterator[str]:
     if report.kernels:
         made_by = ", ".join(f"{type_} {maker}" for type_, maker in report.kernels.items())
         yield say(f"kernels: {made_by}", f"커널: {made_by}")
+    for decision in report.decisions:
+        what, value = say(decision.what, _DECIDED[decision.what]), decision.value
+        shown = f"{what} {value}" if value and len(value) < 40 else what
+        yield f"{shown}: {say(decision.en, decision.ko)}"
     if not report.verified:
         yield say("not verified", "검증하지 않음")
         return
+    yield from _proof(report, say)
+
+
+def _proof(report: Report, say: Callable[[str, str], str]) -> Iterator[str]:
+    ids, texts = f"{report.tokens_compared:,}", f"{report.texts_compared:,}"
     yield say(
-        f"{report.tokens_compared:,} token ids equal the source tokenizer's",
-        f"토큰 {report.tokens_compared:,}개가 원본 토크나이저와 같음",
+        f"{ids} token ids in {texts} texts equal the source tokenizer's",
+        f"글 {texts}개의 토큰 {ids}개가 원본 토크나이저와 같음",
     )
     for error in report.errors:
-        relative = f"{error.relative:.2%}"
+        largest = f"{error.relative:.2%} ({error.worst})" if error.relative else "0"
         yield say(
-            f"{error.n_tensors} tensors of {error.type}: largest error {relative}",
-            f"{error.type} 텐서 {error.n_tensors}개: 가장 큰 오차 {relative}",
+            f"{error.n_tensors} tensors of {error.type}: largest error {largest}",
+            f"{error.type} 텐서 {error.n_tensors}개: 가장 큰 오차 {largest}",
         )
-    yield f"sha256 {report.sha256}"
+    n_known = sum(file.sha256 is not None for file in report.source_files)
+    yield say(
+        f"sha256 {report.sha256}, and those of {n_known} source files in the report",
+        f"sha256 {report.sha256}, 원본 파일 {n_known}개의 값은 보고서에 있음",
+    )
 
 
 def size(n_bytes: float) -> str:

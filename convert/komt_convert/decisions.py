@@ -66,10 +66,12 @@ def _who_says(folder: Path | None, text: str, i: int) -> tuple[str, str]:
     named = {name: _named(read_json(folder / name)) for name in _FILES}
     agree = [name for name, said in named.items() if said & {text, i}]
     other = [name for name, said in named.items() if said and not said & {text, i}]
-    en = f"{' and '.join(agree)} name it" if agree else "No file names it; it is the usual one"
+    verb = "names" if len(agree) == 1 else "name"
+    en = f"{' and '.join(agree)} {verb} it" if agree else "No file names it; it is the usual one"
     ko = f"{', '.join(agree)}에 있습니다" if agree else "적힌 곳이 없어 관례를 따랐습니다"
     if other:
-        return f"{en}; {' and '.join(other)} differ.", f"{ko}. {', '.join(other)}은(는) 다릅니다."
+        verb = "differs" if len(other) == 1 else "differ"
+        return f"{en}; {' and '.join(other)} {verb}.", f"{ko}. {', '.join(other)}은(는) 다릅니다."
     return f"{en}.", f"{ko}."
 
 

@@ -32,9 +32,12 @@ def test_the_summary_says_what_was_proven(
         r"  Q4_K_M, [\d.]+ MiB → [\d.]+ (KiB|MiB), \d\.\d\d bits per weight\n"
         r"  [\d.]+ s, peak memory [\d.]+ MiB\n"
         r"  kernels: Q4_K ggml, Q6_K ggml\n"
-        r"  [\d,]+ token ids equal the source tokenizer's\n"
-        r"(  \d+ tensors of \w+: largest error [\d.]+%\n)+"
-        r"  sha256 [0-9a-f]{64}\n$",
+        r"  pre-tokenizer default: A SentencePiece vocabulary is read without one\.\n"
+        r"  end token 2 </s>: tokenizer_config\.json [^\n]+ name it\.\n"
+        r"  chat template: It was given\.\n"
+        r"  [\d,]+ token ids in 2,\d\d\d texts equal the source tokenizer's\n"
+        r"(  \d+ tensors of \w+: largest error (0|[\d.]+% \([\w.]+\))\n)+"
+        r"  sha256 [0-9a-f]{64}, and those of \d source files in the report\n$",
         captured.out,
     ), captured.out
     metadata = read_header(out).metadata

@@ -40,14 +40,19 @@ def test_a_conversion_ends_with_a_summary(checkpoint: Path, tmp_path: Path) -> N
     out = tmp_path / "model.gguf"
     done = run(checkpoint, "-o", out, "-q", "q8_0")
     assert (done.returncode, done.stderr) == (0, "")
-    path, sizes, time, kernels, tokens, *tensors, digest = done.stdout.splitlines()
+    path, sizes, time, kernels, _, end, template, *proof = done.stdout.splitlines()
+    tokens, *tensors, digest = proof
     assert path == str(out)
     assert re.fullmatch(r"  Q8_0, [\d.]+ KiB → [\d.]+ KiB, \d\.\d\d bits per weight", sizes)
     assert re.fullmatch(r"  [\d.]+ s, peak memory [\d.]+ MiB", time)
     assert kernels == "  kernels: Q8_0 ggml"
-    assert re.fullmatch(r"  [\d,]+ token ids equal the source tokenizer's", tokens)
+    assert re.fullmatch(r"  end token \d+ \S+: .+ name it\.", end)
+    assert template == "  chat template: The tokenizer carries none and none was given."
+    assert re.fullmatch(r"  [\d,]+ token ids in [\d,]+ texts equal the source tokenizer's", tokens)
     assert [line.split(":")[0] for line in tensors] == ["  3 tensors of F32", "  9 tensors of Q8_0"]
-    assert digest == f"  sha256 {hashlib.sha256(out.read_bytes()).hexdigest()}"
+    sha256, _, others = digest.removeprefix("  sha256 ").partition(", ")
+    assert sha256 == hashlib.sha256(out.read_bytes()).hexdigest()
+    assert re.fullmatch(r"and those of \d source files in the report", others)
     assert check(out)
 
 

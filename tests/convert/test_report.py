@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from checkpoints import write_json, write_llama_checkpoint
-from komt_convert import convert, quantize
+from komt_convert import console, convert, decisions, quantize
 from komt_convert.corpus import corpus
 from komt_convert.errors import OutputError, VerificationError
 from komt_convert.report import Report
@@ -128,6 +129,12 @@ def test_no_report_can_be_written(checkpoint: Path, tmp_path: Path) -> None:
     assert not out.exists()
 
 
+def test_all_that_can_be_decided_is_shown_in_both_languages() -> None:
+    source = Path(decisions.__file__).read_text(encoding="utf-8")
+    names = set(re.findall(r'Decision\(\s*"([^"]+)"', source)) | {"end token", "end of turn"}
+    assert names == set(console._DECIDED)
+
+
 def decided(checkpoint: Path, out: Path, **given: Any) -> dict[str, tuple[str, str]]:
     report = convert(checkpoint, out, quant="Q8_0", force=True, **given)
     assert all(decision.ko for decision in report.decisions)
@@ -149,7 +156,7 @@ def test_decisions_have_reasons(checkpoint: Path, tmp_path: Path) -> None:
 def test_files_that_disagree_about_the_end_are_named(checkpoint: Path, tmp_path: Path) -> None:
     write_json(checkpoint / "generation_config.json", {"eos_token_id": 5})
     _, why = decided(checkpoint, tmp_path / "model.gguf")["end token"]
-    assert "generation_config.json differ" in why
+    assert "generation_config.json differs." in why
 
 
 def test_a_file_that_is_quantized_again_has_one_too(checkpoint: Path, tmp_path: Path) -> None:
