@@ -43,7 +43,7 @@ def test_the_summary_says_what_was_proven(
     metadata = read_header(out).metadata
     assert metadata["tokenizer.chat_template"] == PRESETS["komt"].jinja
     assert run(["show", str(out)]) == 0
-    assert "template      komt, single turn" in capsys.readouterr().out
+    assert "template: komt, single turn" in capsys.readouterr().out
 
 
 def test_a_file_without_a_template_is_said(
