@@ -75,6 +75,7 @@ class Keeper:
         journal = Journal(session_path(name))
         said = journal.read()
         is_there = journal.path.exists()
+        self.remember()
         journal.begin(self._model.path)
         self._journal = None
         self._talk.restore(said.turns, said.system or self._talk.system)
@@ -90,6 +91,7 @@ class Keeper:
         if name is not None and name != self.name:
             journal = Journal(session_path(name))
             journal.begin(self._model.path)
+            self.remember()
             journal.clear()
             journal.system(self._talk.system)
             turns = self._talk.turns

@@ -11,11 +11,13 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 DEFAULT_QUOTA = 4 << 30
+_ABANDONED_SECONDS = 3600
 
 
 class Remembering(Protocol):
@@ -85,7 +87,10 @@ def _write(path: Path, text: str) -> None:
 
 
 def _keep_within(quota: int, newest: Path) -> None:
-    """Remove the oldest files, but never the one that was just written."""
+    """Remove the oldest files, but never the one that was just written; and what kills left."""
+    for path in newest.parent.glob("*.part"):
+        if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+            path.unlink(missing_ok=True)
     found = sorted(newest.parent.glob("*.kv"), key=lambda path: path.stat().st_mtime_ns)
     total = sum(path.stat().st_size for path in found)
     for path in found:

@@ -1,7 +1,9 @@
 """Many threads at once on one model, for as long as one likes; what they saw is held to account.
 
-The model says `two three one …` after `one`, and 한글 world after `Hello`, whatever stands before:
-so every token of an answer is known, and one of another request would be seen. Run for longer:
+One model says `two three one …` after `one`, whatever stands before: so every token of an answer is
+known, and one of another request would be seen. Another has random weights: what it says greedily
+beside others must be what it says alone, or first differ where its two best logits were near each
+other. Run for longer:
 
     python tests/runtime/soak.py MINUTES
 """
@@ -14,13 +16,13 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from komt_local import Model
+from komt_local import Model, Sampling
 from komt_local.errors import ContextOverflow
 
 THREADS = 8
@@ -44,6 +46,9 @@ class Tally:
             self.ended[reason] += 1
             if wrong:
                 self.wrong.append(wrong)
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.ended + other.ended, self.wrong + other.wrong)
 
 
 def write_model(path: Path) -> Path:
@@ -113,7 +118,67 @@ def score(model: Model, words: list[str], tally: Tally) -> None:
     tally.note("score", "" if found.is_likeliest else f"{words} scored {found}")
 
 
-def soak(path: Path, *, rounds: int = 0, seconds: float = 0, **options: int) -> Tally:
+Act = Callable[[Model, int, Iterable[Any], Tally], None]
+NEAR = 0.1
+"""Logits that lie as close may change places in a batch of another size."""
+
+
+@dataclass(frozen=True)
+class Alone:
+    """What the model says alone: the tokens, and how far behind the second best logit was."""
+
+    prompt: list[int]
+    tokens: list[int]
+    margins: list[float]
+
+
+def answers_alone(path: Path, n_prompts: int = 24, n_tokens: int = 40) -> list[Alone]:
+    found = []
+    with Model.load(path, n_ctx=256, threads=1, deterministic=True) as model:
+        for n in range(n_prompts):
+            text = f"{n} 옛날 옛적에 어느 마을에 {n * 7} 나무꾼이" * (1 + n % 3)
+            prompt = [1, *model.tokenize(text)]
+            settings: dict[str, Any] = {"max_tokens": n_tokens, "n_likeliest": 2}
+            request = model._engine.submit(prompt, Sampling(temperature=0), **settings)
+            tokens = list(request)
+            pairs = [likelihood.others for likelihood in request.likelihoods]
+            found.append(Alone(prompt, tokens, [best[1] - second[1] for best, second in pairs]))
+    return found
+
+
+def beside_others(alone: list[Alone], near: float = NEAR) -> Act:
+    """Ask what was asked alone, all or the beginning of it, and compare token by token."""
+
+    def work(model: Model, seed: int, rounds: Iterable[Any], tally: Tally) -> None:
+        chance = random.Random(seed)
+        for _ in rounds:
+            expected = chance.choice(alone)
+            n_tokens = chance.choice([3, 20, len(expected.tokens)])
+            request = model._engine.submit(
+                expected.prompt, Sampling(temperature=0), max_tokens=n_tokens
+            )
+            said = []
+            for token in request:
+                said.append(token)
+                if chance.random() < 0.01:
+                    request.cancel()
+            tally.note(*_compared(said, expected, near))
+
+    return work
+
+
+def _compared(said: list[int], expected: Alone, near: float) -> tuple[str, str]:
+    pairs = zip(said, expected.tokens, expected.margins, strict=False)
+    for at, (one, other, margin) in enumerate(pairs):
+        if one != other:
+            wrong = f"token {at} is {one}, alone {other} by {margin}"
+            return "near", "" if margin < near else wrong
+    return "same", ""
+
+
+def soak(
+    path: Path, *, rounds: int = 0, seconds: float = 0, act: Act = work, **options: Any
+) -> Tally:
     """Let the threads loose on the model, for so many rounds each or for so long.
 
     Raises what one of them raised.
@@ -122,7 +187,7 @@ def soak(path: Path, *, rounds: int = 0, seconds: float = 0, **options: int) -> 
 
     def guarded(model: Model, seed: int) -> None:
         try:
-            work(model, seed, range(rounds) if rounds else until(deadline), tally)
+            act(model, seed, range(rounds) if rounds else until(deadline), tally)
         except BaseException as error:
             errors.append(error)
 
@@ -132,7 +197,7 @@ def soak(path: Path, *, rounds: int = 0, seconds: float = 0, **options: int) -> 
             thread.start()
         for thread in threads:
             thread.join()
-        assert model.complete("one", temperature=0, max_tokens=3).text == " two three one"
+        act(model, THREADS, range(1), Tally())  # it still answers
     if errors:
         raise errors[0]
     return tally
@@ -140,12 +205,17 @@ def soak(path: Path, *, rounds: int = 0, seconds: float = 0, **options: int) -> 
 
 def main() -> None:
     import psutil
+    from runtime_models import write_random
 
     minutes = float(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder:
         path = write_model(Path(folder) / "model.gguf")
+        weights = write_random(Path(folder) / "random.gguf", seed=3)
+        compare = beside_others(answers_alone(weights))
         for part in range(10):
-            tally = soak(path, seconds=minutes * 6, n_slots=3, draft=4 * (part % 2))
+            options = {"n_slots": 3, "draft": 4 * (part % 2)}
+            tally = soak(path, seconds=minutes * 4, **options)
+            tally += soak(weights, seconds=minutes * 2, act=compare, **options)
             rss = psutil.Process().memory_info().rss / 2**20
             sys.stdout.write(f"{rss:8.1f} MiB  {dict(tally.ended)}  wrong: {tally.wrong[:3]}\n")
 

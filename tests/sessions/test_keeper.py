@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -182,6 +185,48 @@ def test_an_answer_that_is_left_is_kept_as_far_as_it_came(talkative_gguf: Path) 
     with kept(talkative_gguf) as session:
         session.keeper.open("x")
         assert session.keeper.messages == (Message("user", "하나"), Message("assistant", text))
+
+
+SAVING = """
+import sys
+from komt_local import Model
+from komt_local.sessions import Keeper
+
+with Model.load(sys.argv[1], n_ctx=512, threads=1) as model:
+    keeper = Keeper(model, model.conversation(temperature=0, max_tokens=8), print)
+    keeper.open("x")
+    print("ready", flush=True)
+    while True:
+        list(keeper.stream("하나"))
+        print(len(keeper.messages), flush=True)
+        keeper.remember()
+"""
+
+
+def test_a_kill_while_saving_loses_at_most_the_last_turn(talkative_gguf: Path) -> None:
+    for n_answers in (1, 2, 4):
+        command = [sys.executable, "-c", SAVING, str(talkative_gguf)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout
+            while "ready" not in process.stdout.readline():
+                pass
+            for _ in range(n_answers):
+                n_messages = int(process.stdout.readline())
+            process.kill()
+        with kept(talkative_gguf) as session:
+            assert session.keeper.open("x")
+            assert len(session.keeper.messages) >= n_messages
+            assert len(session.keeper.messages) % 2 == 0 and session.say("둘")[0]
+
+
+def test_what_a_kill_left_of_a_memory_goes_in_time(talkative_gguf: Path) -> None:
+    begin(talkative_gguf)
+    old, new = (memory_of(name).with_suffix(".kv.part") for name in ("old", "new"))
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    begin(talkative_gguf, "y")
+    assert new.exists() and not old.exists()
 
 
 def test_memories_stay_within_the_quota(talkative_gguf: Path) -> None:
