@@ -19,10 +19,10 @@ _PREFIX = "tokenizer.ggml."
 
 
 def decisions(
-    metadata: Metadata, source: Path, wanted: Wanted, *, template_given: bool
+    metadata: Metadata, tokenizer: Path, wanted: Wanted, *, template_given: bool
 ) -> tuple[Decision, ...]:
-    """In the order in which a reader would ask."""
-    folder = source if source.is_dir() else None
+    """In the order in which a reader would ask; `tokenizer` is the folder or file that has it."""
+    folder = tokenizer if tokenizer.is_dir() else None
     return (
         _pre_tokenizer(metadata),
         *_end_tokens(metadata, folder),

@@ -1,21 +1,25 @@
 """The files that a conversion reads, and their SHA-256, which is taken while it goes on.
 
-hashlib keeps no other thread waiting, and the first part of a conversion, the proof of the tokens,
-leaves all processors but one idle. Hashing stays near the conversion (`LEAD`), so that what one of
-the two has fetched from the disk is still in memory when the other wants it. A large file in the
-cache of huggingface_hub is named by its digest, and need not be read for it.
+hashlib keeps no other thread waiting, and a conversion begins and ends, with the proof of its
+tokens and the digest of its file, on one processor; hashing takes the others, and steps back in
+between. It never hurries ahead by more than `LEAD`, so that what it has fetched from the disk is
+still in memory when the conversion wants it. A large file in the cache of huggingface_hub is named
+by its digest, and need not be read for it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from threading import Condition
+from threading import Condition, get_native_id
 from typing import Self
 
 from komt_convert.errors import SourceError
@@ -82,7 +86,7 @@ class Digests:
         self._named, self._large = named, large
         self._allowed, self._lead, self.n_read = lead, lead, 0
         self._changed = Condition()
-        self._pool = ThreadPoolExecutor(max(1, threads // 2), "komt-digest")
+        self._pool = ThreadPoolExecutor(max(1, threads // 2), "komt-digest", _step_back)
         self._found = [self._pool.submit(self._look, file) for file in files]
 
     def __enter__(self) -> Self:
@@ -147,3 +151,10 @@ class Digests:
             self.n_read += n_read
             self._changed.wait_for(lambda: self.n_read <= self._allowed or self._allowed < 0)
             return self._allowed >= 0
+
+
+def _step_back() -> None:
+    """Leaves this thread what no other thread wants; only Linux has priorities of threads."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, get_native_id(), 19)

@@ -58,6 +58,7 @@ def open_legacy(path: Path, *, name: str | None = None) -> Source:
         },
         size_bytes=path.stat().st_size,
         files=tuple(Input("model", p) for p in (path, _config_of(path)) if p.is_file()),
+        tokenizer=path,
         kept=kept,
     )
 

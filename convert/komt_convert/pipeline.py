@@ -113,7 +113,7 @@ def convert(
         texts_compared=sum(1 for _ in corpus()) if n_tokens else 0,
         worst=proof.worst,
         decisions=decisions(
-            layout.metadata, model.path, wanted, template_given=chat_template is not None
+            layout.metadata, model.tokenizer, wanted, template_given=chat_template is not None
         ),
         source_files=files,
     )

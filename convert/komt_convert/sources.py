@@ -37,7 +37,7 @@ class Source:
 
     `architecture` and `card` are metadata: what the model computes, and who made it. `kept` is the
     file type of a source whose tensors are quantized already and stay as they are. `files` are
-    all that were read.
+    all that were read; `tokenizer` is the folder or the file that has it.
     """
 
     path: Path
@@ -47,6 +47,7 @@ class Source:
     card: Metadata
     size_bytes: int
     files: tuple[Input, ...]
+    tokenizer: Path
     kept: FileType | None = None
 
 
@@ -81,6 +82,7 @@ def open_source(
         card=describe(checkpoint.folder, sum(t.n_elements for t in tensors), name=name),
         size_bytes=checkpoint.size_bytes,
         files=checkpoint.files,
+        tokenizer=checkpoint.tokenizer,
     )
 
 

@@ -73,6 +73,9 @@ def test_adapters_and_matrices_are_sources_as_well(tmp_path: Path) -> None:
         base, tmp_path / "o.gguf", quant="Q8_0", adapters=[(path, 1.0) for path in adapters]
     )
     found = {(file.part, file.name): file.sha256 for file in report.source_files}
+    by_itself = convert(adapters[0], tmp_path / "o2.gguf", quant="Q8_0", base=base)
+    assert by_itself.decisions == report.decisions
+    assert {file.part for file in by_itself.source_files} == {"model", "adapter 1"}
     assert found["model", "model.safetensors"] == sha256(base / "model.safetensors")
     for part, folder in (("adapter 1", adapters[0]), ("adapter 2", adapters[1])):
         for file in folder.iterdir():
