@@ -23,7 +23,7 @@ HEADS = ("lm_head.weight", "embed_out.weight")
 EMBEDDINGS = ("model.embed_tokens.weight", "gpt_neox.embed_in.weight", "transformer.wte.weight")
 """The names that they go by; where a checkpoint has an embedding only, both are one tensor."""
 
-BLOCK = 128
+BLOCK = 32
 """Rows that are multiplied at once. A row's sum must not depend on what else is read with it, and
 the last bits of a matrix product do depend on its shape, so the shape is always the same."""
 
@@ -162,16 +162,17 @@ def _sum(target: Tensor, pair: Pair, factor: np.float32) -> Callable[[int, int],
         first = start - start % BLOCK
         last = min(-(-stop // BLOCK) * BLOCK, target.n_rows)
         left, right = _factors(pair, first, last)
-        summed = np.empty((last - first, target.row_length), np.float32)
-        for at in range(0, last - first, BLOCK):
+        original = target.read(start, stop)
+        summed = np.empty_like(original)
+        for at in range(first, last, BLOCK):
             rows = np.zeros((BLOCK, pair.rank), np.float32)
-            part = left[at : at + BLOCK]
-            rows[: len(part)] = part
-            summed[at : at + BLOCK] = (rows @ right)[: len(part)]
-        summed *= factor
-        kept = summed[start - first : stop - first]
-        kept += target.read(start, stop)
-        return kept
+            part = left[at - first : at - first + BLOCK]
+            np.multiply(part, factor, out=rows[: len(part)])
+            begin, end = max(at, start), min(at + BLOCK, stop)
+            wanted = slice(begin - start, end - start)
+            product = (rows @ right)[begin - at : end - at]
+            np.add(original[wanted], product, out=summed[wanted])
+        return summed
 
     return read
 

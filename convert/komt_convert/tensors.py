@@ -235,7 +235,9 @@ def read_at(path: Path, offset: int, n_bytes: int) -> NDArray[np.uint8]:
 def to_float32(raw: NDArray[np.uint8], dtype: str) -> FloatArray:
     """Little-endian F32, F16 or BF16 bytes as float32; exact, as float32 holds all of them."""
     if dtype == "BF16":  # the upper half of a float32
-        return (raw.view("<u2").astype(np.uint32) << 16).view(np.float32)
+        bits = raw.view("<u2").astype(np.uint32)
+        bits <<= 16  # in place: another array of this size would cost more than the shift
+        return bits.view(np.float32)
     return raw.view("<f4" if dtype == "F32" else "<f2").astype(np.float32, copy=False)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from komt_convert import ggml
 from komt_convert.errors import VerificationError
@@ -82,7 +83,7 @@ def verify_tensors(
     Raises VerificationError at the first difference from `plan` that is more than rounding.
     """
     _compare_header(path, plan)
-    with ThreadPoolExecutor(threads, "komt-verify") as pool:
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads, "komt-verify") as pool:
         try:
             errors = [(p, pool.submit(_compare_tensor, path, p)) for p in plan.tensors]
             digest = sha256(path, on_progress)

@@ -118,7 +118,7 @@ def test_the_self_check_finds_all_kernels_right_here() -> None:
 
 # --- who does the work ----------------------------------------------------------------------------
 
-MANY = {BY_NAME["Q4_K"]: kernels.WORTHWHILE, BY_NAME["Q8_0"]: 5, BY_NAME["F32"]: 7}
+MANY = {BY_NAME["Q4_K"]: kernels.WORTHWHILE, BY_NAME["Q4_0"]: 5, BY_NAME["F32"]: 7}
 
 
 def makers() -> dict[str, str]:
@@ -126,7 +126,13 @@ def makers() -> dict[str, str]:
 
 
 def test_numba_does_what_it_can() -> None:
-    assert makers() == {"Q4_K": "numba", "Q8_0": "ggml"}
+    assert makers() == {"Q4_K": "numba", "Q4_0": "ggml"}
+
+
+def test_what_ggml_does_quickly_is_worthwhile_only_when_there_is_much() -> None:
+    few, many = ({BY_NAME["Q8_0"]: n * kernels.WORTHWHILE} for n in (2, 20))
+    assert kernels.choose(few) is kernels.GGML
+    assert dict(kernels.choose(many).makers(many)) == {"Q8_0": "numba"}
 
 
 def test_little_is_left_to_ggml() -> None:
@@ -169,7 +175,7 @@ def test_numba_is_not_imported_for_what_it_does_not_do() -> None:
     code = (
         "import sys; from komt_convert import kernels\n"
         "from komt_convert.tensor_types import BY_NAME\n"
-        "kernels.choose({BY_NAME['Q8_0']: 1 << 40, BY_NAME['Q4_K']: 100})\n"
+        "kernels.choose({BY_NAME['Q4_0']: 1 << 40, BY_NAME['Q4_K']: 100})\n"
         "assert 'numba' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

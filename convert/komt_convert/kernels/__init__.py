@@ -1,4 +1,4 @@
-"""ggml's bytes, several times sooner: K-quants with Numba where that gives what ggml gives.
+"""ggml's bytes, several times sooner: K-quants and Q8_0 with Numba where that gives the same.
 
 ggml's kernel does the work of every other type, and of all of them without Numba, for little data,
 and where a check at first use finds a byte that differs (as on a processor for which ggml was
@@ -25,8 +25,17 @@ Quantize = Callable[[FloatArray], NDArray[np.uint8]]
 
 WORTHWHILE = 1 << 25
 """So many values take ggml a second or two, which is what compiling costs the first time."""
+_EASY = {"Q8_0": 16}
+"""So many values of these take ggml as long as one of another type."""
 
-TYPES = {"Q2_K": "q2_k", "Q3_K": "q3_k", "Q4_K": "q4_k", "Q5_K": "q5_k", "Q6_K": "q6_k"}
+TYPES = {
+    "Q2_K": "q2_k",
+    "Q3_K": "q3_k",
+    "Q4_K": "q4_k",
+    "Q5_K": "q5_k",
+    "Q6_K": "q6_k",
+    "Q8_0": "q8_0",
+}
 """Types that have a kernel here, and its module."""
 _CHECKED_BLOCKS = 2048
 
@@ -60,7 +69,7 @@ GGML = Kernels({})
 def choose(n_values: Mapping[TensorType, int], *, worthwhile: int = WORTHWHILE) -> Kernels:
     """Kernels for a file that has so many values of each type."""
     ours = {type_: n for type_, n in n_values.items() if type_.name in TYPES}
-    if sum(ours.values()) < worthwhile:
+    if sum(n // _EASY.get(type_.name, 1) for type_, n in ours.items()) < worthwhile:
         return GGML
     return Kernels({type_.name: _load(type_) for type_ in ours if agrees(type_)})
 
