@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -161,7 +162,7 @@ def _sum(target: Tensor, pair: Pair, factor: np.float32) -> Callable[[int, int],
     def read(start: int, stop: int) -> FloatArray:
         first = start - start % BLOCK
         last = min(-(-stop // BLOCK) * BLOCK, target.n_rows)
-        left, right = _factors(pair, first, last)
+        left, right = _left(pair, first, last), _right(pair)
         original = target.read(start, stop)
         summed = np.empty_like(original)
         for at in range(first, last, BLOCK):
@@ -177,12 +178,19 @@ def _sum(target: Tensor, pair: Pair, factor: np.float32) -> Callable[[int, int],
     return read
 
 
-def _factors(pair: Pair, first: int, last: int) -> tuple[FloatArray, FloatArray]:
-    """(rows, r) and (r, columns): their product is what is added to these rows."""
+def _left(pair: Pair, first: int, last: int) -> FloatArray:
+    """(rows, r): times what all rows share, it is what is added to these."""
     if not pair.transposed:
-        return pair.b.read(first, last), pair.a.read(0, pair.rank)
-    a, b = pair.a.read(0, pair.rank), pair.b.read(0, pair.b.n_rows)
-    return np.ascontiguousarray(a[:, first:last].T), np.ascontiguousarray(b.T)
+        return pair.b.read(first, last)
+    return np.ascontiguousarray(pair.a.read(0, pair.rank)[:, first:last].T)
+
+
+@lru_cache(maxsize=8)  # so many tensors may be under way at once
+def _right(pair: Pair) -> FloatArray:
+    """(r, columns), which all rows of a weight share."""
+    if not pair.transposed:
+        return pair.a.read(0, pair.rank)
+    return np.ascontiguousarray(pair.b.read(0, pair.b.n_rows).T)
 
 
 def _foreign(adapter: Adapter, name: str) -> SourceError:

@@ -32,6 +32,8 @@ from komt_convert.tensors import FloatArray, Packed, Tensor
 ALIGNMENT = 32
 CHUNK_VALUES = 1 << 20
 """What a thread has in its hands at once, or one row if that is more: 4 MB as float32."""
+WHOLE_ROWS = 64
+"""Chunks begin at multiples of this many rows, for what is computed by blocks of rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,8 @@ def chunks(placed: Placed) -> Iterator[Chunk]:
     """The pieces in which a tensor is written."""
     n_rows = placed.tensor.n_rows
     step = max(1, CHUNK_VALUES // placed.tensor.row_length)
+    if step > WHOLE_ROWS:
+        step -= step % WHOLE_ROWS
     for start in range(0, n_rows, step):
         yield Chunk(placed, start, min(start + step, n_rows))
 

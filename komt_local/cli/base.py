@@ -75,11 +75,26 @@ def _in_korean(record: tuple[str, str]) -> tuple[str, str]:
     return name, text
 
 
+def _needless_offline_option() -> click.Option:
+    """`--offline` is taken everywhere, so that a script need not know which commands download."""
+    return click.Option(
+        ["--offline"],
+        is_flag=True,
+        expose_value=False,
+        help=say(
+            "Use no network; this command never does.",
+            "네트워크를 쓰지 않습니다(이 명령은 본래 쓰지 않음).",
+        ),
+    )
+
+
 class KomtCommand(_SpeaksKorean):
     """One command; its parameters complete in the shell by their names."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if all(parameter.name != "offline" for parameter in self.params):
+            self.params.append(_needless_offline_option())
         let_complete(self.params)
 
 

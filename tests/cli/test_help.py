@@ -32,6 +32,7 @@ def test_every_command_has_a_help_in_both_languages(
     assert english.startswith(f"Usage: komt-local {name}")
     assert korean.startswith(f"사용법: komt-local {name}")
     assert not re.search("[가-힣]", english)
+    assert "--offline" in english
     for option in re.findall(r"^  (-[^ ,]+)", english, re.M):
         assert option in korean
     # Each Korean line of help says something in Korean.

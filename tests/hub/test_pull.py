@@ -292,7 +292,10 @@ def test_offline_opens_no_socket(
         assert capsys.readouterr().out.strip() == str(path)
         assert run(["pull", "org/other", "--offline"]) == 1
         assert "offline was asked for" in capsys.readouterr().err
-        assert run(["list", "--json"]) == 0
+        assert run(["list", "--json", "--offline"]) == 0
+        assert run(["show", GGUF, "--offline"]) == 0
+        assert run(["run", "--offline", "-t", "1", "안녕"]) == 0
+        assert run(["run", "-m", "org/other", "--offline", "안녕"]) == 1
         assert library.resolve(GGUF) == path
     assert opened == []
 
