@@ -8,8 +8,9 @@ The ways to the same tokens take turns, each repetition another random prompt: `
 llama_decode and llama_sampler_sample and nothing else, `engine` what `komt_local.engine` hands out
 as token ids, `model` what `Model.stream_completion` hands out as text, `Llama` the ids of
 llama-cpp-python's high-level class. With LLAMA_CPP_BIN, the folder of llama.cpp's own tools,
-`llama-bench` takes its turn too (it samples nothing). The prompt's speed counts up to the first
-token, the generation's from there on. A ratio is the median over the
+`llama-bench` takes its turn too, generating at the depth of the prompt. Each way lives in a process
+of its own, and all take the likeliest token, as llama-bench samples nothing. The prompt's speed
+counts up to the first token, the generation's from there on. A ratio is the median over the
 repetitions of way / other within the same repetition, with the least and the most. The phase
 `both` counts the answer's tokens over all of its time, prompt included. Its last column is what a
 token takes longer than in `bare`: with `--shape tiny -p 16 -n 512`, where computing is next to
@@ -30,12 +31,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from itertools import islice
+from multiprocessing import Pipe, get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-SAMPLING = {"temperature": 0.8, "seed": 1}
+SAMPLING = {"temperature": 0.0}
 
 Speeds = tuple[float, float]
 Way = Callable[[list[int]], Speeds]
@@ -55,6 +58,8 @@ class Bare:
         from llama_cpp import llama_cpp as library
 
         self.library, self.n_gen = library, n_gen
+        self.quiet = library.llama_log_callback(lambda *message: None)
+        library.llama_log_set(self.quiet, ctypes.c_void_p(0))
         self.model = library.llama_model_load_from_file(
             bytes(path), library.llama_model_default_params()
         )
@@ -68,14 +73,7 @@ class Bare:
     def sampler(self) -> Any:
         library = self.library
         chain = library.llama_sampler_chain_init(library.llama_sampler_chain_default_params())
-        for link in (
-            library.llama_sampler_init_top_k(40),
-            library.llama_sampler_init_top_p(0.95, 1),
-            library.llama_sampler_init_min_p(0.05, 1),
-            library.llama_sampler_init_temp(0.8),
-            library.llama_sampler_init_dist(1),
-        ):
-            library.llama_sampler_chain_add(chain, link)
+        library.llama_sampler_chain_add(chain, library.llama_sampler_init_greedy())
         return chain
 
     def tokens(self, prompt: list[int]) -> Iterator[int]:
@@ -100,31 +98,36 @@ class Bare:
         self.library.llama_model_free(self.model)
 
 
-def ways(path: Path, n_ctx: int, n_gen: int, threads: int, stack: ExitStack) -> dict[str, Way]:
+def bare(path: Path, n_ctx: int, n_gen: int, threads: int, stack: ExitStack) -> Way:
+    return stack.enter_context(closing(Bare(path, n_ctx, n_gen, threads)))
+
+
+def engine(path: Path, n_ctx: int, n_gen: int, threads: int, stack: ExitStack) -> Way:
     from komt_local import Model, Sampling
 
-    model = stack.enter_context(Model.load(path, n_ctx=n_ctx, threads=threads))
-    bare = Bare(path, n_ctx, n_gen, threads)
-    stack.callback(bare.close)
-    engine = model._engine
-    sampling = Sampling(temperature=0.8, seed=1)
+    loaded = stack.enter_context(Model.load(path, n_ctx=n_ctx, threads=threads))._engine
+    sampling = Sampling(**SAMPLING)
 
-    def of_engine(prompt: list[int]) -> Speeds:
-        return timed(engine.submit(prompt, sampling, max_tokens=n_gen), len(prompt))
+    def way(prompt: list[int]) -> Speeds:
+        return timed(loaded.submit(prompt, sampling, max_tokens=n_gen), len(prompt))
 
-    def of_model(prompt: list[int]) -> Speeds:
-        text = model.detokenize(prompt)
-        events = list(timestamps(model.stream_completion(text, max_tokens=n_gen, **SAMPLING)))
+    return way
+
+
+def model(path: Path, n_ctx: int, n_gen: int, threads: int, stack: ExitStack) -> Way:
+    from komt_local import Model
+
+    loaded = stack.enter_context(Model.load(path, n_ctx=n_ctx, threads=threads))
+
+    def way(prompt: list[int]) -> Speeds:
+        text = loaded.detokenize(prompt)
+        events = list(timestamps(loaded.stream_completion(text, max_tokens=n_gen, **SAMPLING)))
         (began, _), (first, one), *_, (last, all_) = events
         n_prompt = all_.prompt_tokens
         n_more = all_.completion_tokens - one.completion_tokens
         return n_prompt / (first - began), n_more / (last - first)
 
-    found = {"bare": bare, "engine": of_engine, "model": of_model}
-    found["Llama"] = high_level(path, n_ctx, n_gen, threads, stack)
-    if folder := os.environ.get("LLAMA_CPP_BIN"):
-        found["llama-bench"] = llama_bench(Path(folder) / "llama-bench", path, n_gen, threads)
-    return found
+    return way
 
 
 def high_level(path: Path, n_ctx: int, n_gen: int, threads: int, stack: ExitStack) -> Way:
@@ -139,18 +142,21 @@ def high_level(path: Path, n_ctx: int, n_gen: int, threads: int, stack: ExitStac
 
     def way(prompt: list[int]) -> Speeds:
         llama.reset()
-        return timed(islice(llama.generate(prompt, temp=0.8), n_gen), len(prompt))
+        return timed(islice(llama.generate(prompt, temp=0.0), n_gen), len(prompt))
 
     return way
 
 
 def llama_bench(program: Path, path: Path, n_gen: int, threads: int) -> Way:
-    def way(prompt: list[int]) -> Speeds:
-        sizes = ["-p", str(len(prompt)), "-n", str(n_gen), "-t", str(threads), "-fa", "auto"]
-        command = [str(program), "-m", str(path), *sizes, "-r", "1", "-o", "json"]
+    def speed(*sizes: int | str) -> float:
+        settings = ["-t", str(threads), "-fa", "auto", "-r", "1", "-o", "json"]
+        command = [str(program), "-m", str(path), *map(str, sizes), *settings]
         done = subprocess.run(command, capture_output=True, check=True, text=True)
-        speeds = {bool(run["n_gen"]): run["avg_ts"] for run in json.loads(done.stdout)}
-        return speeds[False], speeds[True]
+        return float(json.loads(done.stdout)[0]["avg_ts"])
+
+    def way(prompt: list[int]) -> Speeds:
+        n_prompt = len(prompt)
+        return speed("-p", n_prompt, "-n", 0), speed("-p", 0, "-n", n_gen, "-d", n_prompt)
 
     return way
 
@@ -168,6 +174,40 @@ def vocabulary_size(path: Path) -> int:
         return model.n_vocab
 
 
+WAYS = {"bare": bare, "engine": engine, "model": model, "Llama": high_level}
+
+
+class Elsewhere:
+    """A way in a process of its own.
+
+    OpenMP counts the threads of all teams of a process, and sends them to sleep at every barrier
+    when they are more than the processors: side by side, each way would slow down the others.
+    """
+
+    def __init__(self, name: str, *arguments: Any) -> None:
+        self._connection, theirs = Pipe()
+        context = get_context("spawn")
+        self._process = context.Process(target=serve, args=(theirs, name, *arguments), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def __call__(self, prompt: list[int]) -> Speeds:
+        self._connection.send(prompt)
+        speeds: Speeds = self._connection.recv()
+        return speeds
+
+    def close(self) -> None:
+        self._connection.send(None)
+        self._process.join()
+
+
+def serve(connection: Connection, name: str, *arguments: Any) -> None:
+    with ExitStack() as stack:
+        way = WAYS[name](*arguments, stack)
+        while prompt := connection.recv():
+            connection.send(way(prompt))
+
+
 def measure(options: argparse.Namespace, path: Path) -> dict[str, list[Speeds]]:
     from komt_local.hardware import physical_cores
 
@@ -176,7 +216,15 @@ def measure(options: argparse.Namespace, path: Path) -> dict[str, list[Speeds]]:
     n_vocab = min(30_000, vocabulary_size(path))
     results: dict[str, list[Speeds]] = {}
     with ExitStack() as stack:
-        contenders = ways(path, n_ctx, options.generate, threads, stack)
+        contenders: dict[str, Way] = {
+            name: stack.enter_context(
+                closing(Elsewhere(name, path, n_ctx, options.generate, threads))
+            )
+            for name in WAYS
+        }
+        if folder := os.environ.get("LLAMA_CPP_BIN"):
+            program = Path(folder) / "llama-bench"
+            contenders["llama-bench"] = llama_bench(program, path, options.generate, threads)
         for repetition in range(options.repetitions + 1):
             prompt = [random.randrange(300, n_vocab) for _ in range(options.prompt)]
             for name, way in contenders.items():
