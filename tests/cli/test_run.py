@@ -115,7 +115,7 @@ def test_show_says_what_the_file_holds(chat_gguf: Path, capsys: pytest.CaptureFi
     assert run(["show", str(chat_gguf)]) == 0
     shown = capsys.readouterr().out
     assert "architecture  llama\n" in shown
-    assert "template      komt, single turn (github.com/davidkim205/komt" in shown
+    assert "template: komt, single turn (github.com/davidkim205/komt" in shown
     assert shown.endswith("### instruction: «your question»\n\n### Response: \n")
 
 

@@ -200,7 +200,7 @@ def test_a_wheel_that_was_uploaded_is_found(
 
 def test_without_a_source_it_says_what_to_do(bare: None, monkeypatch: pytest.MonkeyPatch) -> None:
     pip = Pip()
-    with pytest.raises(SystemExit, match="Put komt-local's Git address"):
+    with pytest.raises(SystemExit, match="Put a Git address"):
         install(pip, monkeypatch, given="")
     assert pip.asked == []
 

@@ -84,7 +84,7 @@ def streamed(native: NativeModel, engine: Says, **ask: Any) -> Iterator[Event]:
             **ask,
         }
     )
-    return events(engine, request, native.piece)  # type: ignore[arg-type]
+    return events(engine, request, native.piece, lambda _: None, lambda *_: None)  # type: ignore[arg-type]
 
 
 def characters(raw: bytes) -> str:
