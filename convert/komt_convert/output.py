@@ -26,10 +26,6 @@ except ImportError:  # Windows, where an open file cannot be removed and needs n
     fcntl = None  # type: ignore[assignment]
 
 
-SYNC_BYTES = 64 << 20
-"""So much is written before the disk is told to begin."""
-
-
 class Output:
     """The temporary file at `path`; several threads may write to it at once."""
 
@@ -37,9 +33,7 @@ class Output:
         self.target, self.force = target, force
         self.path = target.with_name(f".{target.name}.{os.getpid()}.partial")
         self._lock = threading.Lock()
-        self._syncing = ThreadPoolExecutor(1, "komt-sync")
-        self._synced: list[Future[None]] = []
-        self._n_unsynced = 0
+        self._begun: Future[None] | None = None
         self._descriptor = os.open(
             self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
         )
@@ -59,9 +53,6 @@ class Output:
             while view:
                 n_written = self._write_some(offset, view)
                 offset, view = offset + n_written, view[n_written:]
-        self._n_unsynced += len(data)  # approximate, as threads may race for it
-        if self._n_unsynced >= SYNC_BYTES and all(done.done() for done in self._synced):
-            self.begin_sync()
 
     def _write_some(self, offset: int, data: memoryview) -> int:
         if hasattr(os, "pwrite"):
@@ -71,12 +62,10 @@ class Output:
             return os.write(self._descriptor, data)
 
     def begin_sync(self) -> None:
-        """Lets the disk begin with what was written so far, while more is made.
-
-        The system would wait until much has come together, and `commit` for all of it.
-        """
-        self._n_unsynced = 0
-        self._synced.append(self._syncing.submit(_sync_and_close, os.dup(self._descriptor)))
+        """Lets the disk begin with what was written, so that `commit` has less to wait for."""
+        pool = ThreadPoolExecutor(1, "komt-sync")
+        self._begun = pool.submit(_sync_and_close, os.dup(self._descriptor))
+        pool.shutdown(wait=False)
 
     def commit(self, *, outdated: Path | None = None) -> None:
         """Puts the file in the target's place; it is on the disk when this returns.
@@ -85,8 +74,8 @@ class Output:
         lies beside the new one, whenever this is killed.
         """
         with _explained(self.target):
-            for begun in self._synced:
-                begun.result()  # the system tells of an error once only
+            if self._begun:
+                self._begun.result()  # the system tells of an error once only
             os.fsync(self._descriptor)
         self.close()
         refuse_target(self.target, force=self.force)
@@ -97,7 +86,6 @@ class Output:
             _sync_folder(self.target.parent)
 
     def close(self) -> None:
-        self._syncing.shutdown()
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

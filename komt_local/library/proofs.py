@@ -8,17 +8,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-
-@dataclass(frozen=True, slots=True)
-class Errors:
-    """The largest error among the tensors of one type, relative to the values, and whose it is."""
-
-    type: str
-    n_tensors: int
-    relative: float
-    worst: str
+if TYPE_CHECKING:
+    from komt_convert.report import TensorErrors
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +36,7 @@ class Proof:
     n_tensors: int
     tokens_compared: int
     texts_compared: int
-    errors: tuple[Errors, ...]
+    errors: tuple[TensorErrors, ...]
     sources: tuple[Source, ...]
     sha256: str
     out_bytes: int
@@ -55,7 +48,9 @@ class Proof:
 
 def report_path(model: Path) -> Path:
     """Where a conversion to `model` leaves its report."""
-    return model.with_name(f"{model.name}.report.json")
+    from komt_convert import report
+
+    return report.report_path(model)
 
 
 def proof_of(model: Path, sha256: str = "") -> Proof | None:
@@ -88,9 +83,11 @@ def _proof(path: Path, told: dict[str, Any]) -> Proof:
     )
 
 
-def _errors(told: dict[str, Any]) -> Errors:
+def _errors(told: dict[str, Any]) -> TensorErrors:
+    from komt_convert.report import TensorErrors
+
     relative = float(told["relative"])
-    return Errors(str(told["type"]), int(told["n_tensors"]), relative, str(told["worst"]))
+    return TensorErrors(str(told["type"]), int(told["n_tensors"]), relative, str(told["worst"]))
 
 
 def _source(told: dict[str, Any]) -> Source:
