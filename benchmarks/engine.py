@@ -29,13 +29,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
-from multiprocessing import Pipe, get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from elsewhere import Elsewhere, Make
 
 ROOT = Path(__file__).parent.parent
 SAMPLING = {"temperature": 0.0}
@@ -98,39 +98,38 @@ class Bare:
         self.library.llama_model_free(self.model)
 
 
-def bare(path: Path, n_ctx: int, n_gen: int, threads: int, stack: ExitStack) -> Way:
-    return stack.enter_context(closing(Bare(path, n_ctx, n_gen, threads)))
+def bare(path: Path, n_ctx: int, n_gen: int, threads: int) -> closing[Bare]:
+    return closing(Bare(path, n_ctx, n_gen, threads))
 
 
-def engine(path: Path, n_ctx: int, n_gen: int, threads: int, stack: ExitStack) -> Way:
+@contextmanager
+def engine(path: Path, n_ctx: int, n_gen: int, threads: int) -> Iterator[Way]:
     from komt_local import Model, Sampling
 
-    loaded = stack.enter_context(Model.load(path, n_ctx=n_ctx, threads=threads))._engine
-    sampling = Sampling(**SAMPLING)
-
-    def way(prompt: list[int]) -> Speeds:
-        return timed(loaded.submit(prompt, sampling, max_tokens=n_gen), len(prompt))
-
-    return way
+    with Model.load(path, n_ctx=n_ctx, threads=threads) as loaded:
+        submit, sampling = loaded._engine.submit, Sampling(**SAMPLING)
+        yield lambda prompt: timed(submit(prompt, sampling, max_tokens=n_gen), len(prompt))
 
 
-def model(path: Path, n_ctx: int, n_gen: int, threads: int, stack: ExitStack) -> Way:
+@contextmanager
+def model(path: Path, n_ctx: int, n_gen: int, threads: int) -> Iterator[Way]:
     from komt_local import Model
 
-    loaded = stack.enter_context(Model.load(path, n_ctx=n_ctx, threads=threads))
+    with Model.load(path, n_ctx=n_ctx, threads=threads) as loaded:
 
-    def way(prompt: list[int]) -> Speeds:
-        text = loaded.detokenize(prompt)
-        events = list(timestamps(loaded.stream_completion(text, max_tokens=n_gen, **SAMPLING)))
-        (began, _), (first, one), *_, (last, all_) = events
-        n_prompt = all_.prompt_tokens
-        n_more = all_.completion_tokens - one.completion_tokens
-        return n_prompt / (first - began), n_more / (last - first)
+        def way(prompt: list[int]) -> Speeds:
+            text = loaded.detokenize(prompt)
+            events = list(timestamps(loaded.stream_completion(text, max_tokens=n_gen, **SAMPLING)))
+            (began, _), (first, one), *_, (last, all_) = events
+            n_prompt = all_.prompt_tokens
+            n_more = all_.completion_tokens - one.completion_tokens
+            return n_prompt / (first - began), n_more / (last - first)
 
-    return way
+        yield way
 
 
-def high_level(path: Path, n_ctx: int, n_gen: int, threads: int, stack: ExitStack) -> Way:
+@contextmanager
+def high_level(path: Path, n_ctx: int, n_gen: int, threads: int) -> Iterator[Way]:
     """`llama_cpp.Llama`, without making text of the tokens, which costs it more the longer."""
     from llama_cpp import Llama
 
@@ -138,13 +137,16 @@ def high_level(path: Path, n_ctx: int, n_gen: int, threads: int, stack: ExitStac
         str(path), n_ctx=n_ctx, n_threads=threads, n_threads_batch=threads, flash_attn=True,
         verbose=False,
     )  # fmt: skip
-    stack.callback(llama.close)
 
     def way(prompt: list[int]) -> Speeds:
         llama.reset()
         return timed(islice(llama.generate(prompt, temp=0.0), n_gen), len(prompt))
 
-    return way
+    with closing(llama):
+        yield way
+
+
+WAYS: dict[str, Make] = {"bare": bare, "engine": engine, "model": model, "Llama": high_level}
 
 
 def llama_bench(program: Path, path: Path, n_gen: int, threads: int) -> Way:
@@ -174,40 +176,6 @@ def vocabulary_size(path: Path) -> int:
         return model.n_vocab
 
 
-WAYS = {"bare": bare, "engine": engine, "model": model, "Llama": high_level}
-
-
-class Elsewhere:
-    """A way in a process of its own.
-
-    OpenMP counts the threads of all teams of a process, and sends them to sleep at every barrier
-    when they are more than the processors: side by side, each way would slow down the others.
-    """
-
-    def __init__(self, name: str, *arguments: Any) -> None:
-        self._connection, theirs = Pipe()
-        context = get_context("spawn")
-        self._process = context.Process(target=serve, args=(theirs, name, *arguments), daemon=True)
-        self._process.start()
-        theirs.close()
-
-    def __call__(self, prompt: list[int]) -> Speeds:
-        self._connection.send(prompt)
-        speeds: Speeds = self._connection.recv()
-        return speeds
-
-    def close(self) -> None:
-        self._connection.send(None)
-        self._process.join()
-
-
-def serve(connection: Connection, name: str, *arguments: Any) -> None:
-    with ExitStack() as stack:
-        way = WAYS[name](*arguments, stack)
-        while prompt := connection.recv():
-            connection.send(way(prompt))
-
-
 def measure(options: argparse.Namespace, path: Path) -> dict[str, list[Speeds]]:
     from komt_local.hardware import physical_cores
 
@@ -218,9 +186,9 @@ def measure(options: argparse.Namespace, path: Path) -> dict[str, list[Speeds]]:
     with ExitStack() as stack:
         contenders: dict[str, Way] = {
             name: stack.enter_context(
-                closing(Elsewhere(name, path, n_ctx, options.generate, threads))
+                closing(Elsewhere(way, path, n_ctx, options.generate, threads))
             )
-            for name in WAYS
+            for name, way in WAYS.items()
         }
         if folder := os.environ.get("LLAMA_CPP_BIN"):
             program = Path(folder) / "llama-bench"

@@ -6,8 +6,9 @@ So many requests run at a time, and whenever one ends the next one comes, each w
 and an answer of its own length. `bare` does the same with llama_decode and llama_sampler_sample and
 nothing else: a new prompt goes into the next batch together with everybody's next token. With
 LLAMA_CPP_BIN, the folder of llama.cpp's own tools, `llama-server` does it too, asked over HTTP and
-with as many slots. All take turns; `of bare` is the median over the repetitions of bare seconds /
-its own seconds, with the least and the most; `of llama-server` likewise.
+with as many slots. Each lives in a process of its own, and all take turns; `of bare` is the median
+over the repetitions of bare seconds / its own seconds, with the least and the most; `of
+llama-server` likewise.
 
 The longest wait is that of a running answer for its next token while a prompt of 3,000 tokens
 arrives; what a part of such a prompt takes alone is said above the table.
@@ -21,8 +22,8 @@ import os
 import random
 import time
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -32,6 +33,7 @@ from threading import Thread
 from typing import Any
 
 import numpy as np
+from elsewhere import Elsewhere, Make
 from llama_server import Server
 
 BATCH, N_CTX = 512, 4096
@@ -130,6 +132,9 @@ class Bare:
         assert self.library.llama_decode(self.context, batch) == 0
         return rows
 
+    def vocabulary_size(self) -> int:
+        return self.n_vocab
+
     def prompt_part(self, n_tokens: int) -> float:
         """The seconds that a part of a prompt takes alone."""
         self.library.llama_memory_seq_rm(self.memory, 0, -1, -1)
@@ -145,57 +150,72 @@ class Bare:
         self.library.llama_model_free(self.model)
 
 
-Way = Callable[[Sequence[Job]], float]
+def bare(path: Path, n_slots: int, n_ctx: int, threads: int) -> closing[Bare]:
+    return closing(Bare(path, n_slots, n_ctx, threads))
+
+
 Stream = Callable[[Sequence[int], int], Iterable[Any]]
 
 
-def at_once(stream: Stream, n_slots: int) -> Way:
+class AtOnce:
     """As many listeners as slots, each with its next request as soon as one has ended."""
 
-    def way(jobs: Sequence[Job]) -> float:
+    def __init__(self, stream: Stream, n_slots: int) -> None:
+        self.stream, self.n_slots = stream, n_slots
+
+    def __call__(self, jobs: Sequence[Job]) -> float:
         left: SimpleQueue[Job | None] = SimpleQueue()
-        for job in [*jobs, *[None] * n_slots]:
+        for job in [*jobs, *[None] * self.n_slots]:
             left.put(job)
 
         def listen() -> None:
             while (job := left.get()) is not None:
-                for _ in stream(job.prompt, job.n_answer):
+                for _ in self.stream(job.prompt, job.n_answer):
                     pass
 
         began = time.perf_counter()
-        listeners = [Thread(target=listen) for _ in range(n_slots)]
+        listeners = [Thread(target=listen) for _ in range(self.n_slots)]
         for listener in listeners:
             listener.start()
         for listener in listeners:
             listener.join()
         return time.perf_counter() - began
 
-    return way
+    def longest_wait(self, n_vocab: int) -> float:
+        """Seconds between two tokens of an answer under way, while 3,000 of a prompt arrive."""
+        times: list[float] = []
+        tokens = [1, *(300 + n % (n_vocab - 300) for n in range(2999))]
+        other = Thread(target=lambda: list(self.stream(tokens, 1)))
+        for n, _ in enumerate(self.stream(tokens[:0:-60], 400)):
+            times.append(time.perf_counter())
+            if n == 20:
+                other.start()
+        other.join()
+        return float(np.diff(times[20:]).max())
 
 
-def of_engine(engine: Any) -> Stream:
-    from komt_local import Sampling
+@contextmanager
+def engine(path: Path, n_slots: int, n_ctx: int, threads: int) -> Iterator[AtOnce]:
+    from komt_local import Model, Sampling
 
     sampling = Sampling(temperature=0.8, top_k=40, top_p=1.0, min_p=0.0, seed=1)
-
-    def stream(prompt: Sequence[int], n_answer: int) -> Iterable[int]:
-        tokens: Iterable[int] = engine.submit(array("i", prompt), sampling, max_tokens=n_answer)
-        return tokens
-
-    return stream
+    with Model.load(path, n_slots=n_slots, n_ctx=n_ctx, threads=threads) as model:
+        submit = model._engine.submit
+        yield AtOnce(lambda prompt, n: submit(array("i", prompt), sampling, max_tokens=n), n_slots)
 
 
-def longest_wait(stream: Stream, n_vocab: int) -> float:
-    """Seconds between two tokens of an answer under way, while 3,000 tokens of prompt arrive."""
-    times: list[float] = []
-    tokens = [1, *(300 + n % (n_vocab - 300) for n in range(2999))]
-    other = Thread(target=lambda: list(stream(tokens, 1)))
-    for n, _ in enumerate(stream(tokens[:0:-60], 400)):
-        times.append(time.perf_counter())
-        if n == 20:
-            other.start()
-    other.join()
-    return float(np.diff(times[20:]).max())
+@contextmanager
+def llama_server(path: Path, n_slots: int, n_ctx: int, threads: int) -> Iterator[AtOnce]:
+    program = Path(os.environ["LLAMA_CPP_BIN"], "llama-server")
+    sizes = {"n_slots": n_slots, "n_ctx": n_ctx, "threads": threads}
+    with (
+        TemporaryDirectory() as folder,
+        closing(Server(program, path, Path(folder, "log"), **sizes)) as server,
+    ):
+        yield AtOnce(server.stream, n_slots)
+
+
+WAYS: dict[str, Make] = {"bare": bare, "engine": engine, "llama-server": llama_server}
 
 
 def spread(ratios: Sequence[float]) -> str:
@@ -204,31 +224,25 @@ def spread(ratios: Sequence[float]) -> str:
 
 def measure(path: Path, n_slots: int, options: argparse.Namespace) -> list[str]:
     """The rows of the table for so many requests at once."""
-    from komt_local import Model
     from komt_local.hardware import physical_cores
 
-    threads = options.threads or physical_cores()
-    sizes: dict[str, Any] = {"n_slots": n_slots, "n_ctx": N_CTX, "threads": threads}
+    sizes = (n_slots, N_CTX, options.threads or physical_cores())
+    names = [name for name in WAYS if name != "llama-server" or "LLAMA_CPP_BIN" in os.environ]
     with ExitStack() as stack:
-        model = stack.enter_context(Model.load(path, **sizes))
-        bare = stack.enter_context(closing(Bare(path, n_slots, N_CTX, threads)))
-        streams = {"engine": of_engine(model._engine)}
-        if folder := os.environ.get("LLAMA_CPP_BIN"):
-            log = Path(stack.enter_context(TemporaryDirectory())) / "log"
-            server = Server(Path(folder) / "llama-server", path, log, **sizes)
-            streams["llama-server"] = stack.enter_context(closing(server)).stream
-        ways: dict[str, Way] = {"bare": bare}
-        ways |= {name: at_once(stream, n_slots) for name, stream in streams.items()}
-        n_jobs, n_vocab = options.jobs * n_slots, bare.n_vocab
-        seconds = take_turns(ways, n_jobs, n_vocab, options.repetitions)
-        waits = {name: longest_wait(stream, n_vocab) for name, stream in streams.items()}
-        part = bare.prompt_part(BATCH)
+        ways = {
+            name: stack.enter_context(closing(Elsewhere(WAYS[name], path, *sizes)))
+            for name in names
+        }
+        n_vocab = ways["bare"].call("vocabulary_size")
+        seconds = take_turns(ways, options.jobs * n_slots, n_vocab, options.repetitions)
+        waits = {name: ways[name].call("longest_wait", n_vocab) for name in names[1:]}
+        part = ways["bare"].call("prompt_part", BATCH)
     print(f"<!-- a part of {BATCH} tokens: {part * 1000:.0f} ms, {n_slots} slots -->", flush=True)
     return [row(n_slots, name, seconds, waits.get(name)) for name in ways]
 
 
 def take_turns(
-    ways: Mapping[str, Way], n_jobs: int, n_vocab: int, repetitions: int
+    ways: Mapping[str, Elsewhere], n_jobs: int, n_vocab: int, repetitions: int
 ) -> dict[str, list[float]]:
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for repetition in range(repetitions + 1):
