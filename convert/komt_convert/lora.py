@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +19,12 @@ from komt_convert.checkpoint import Checkpoint
 from komt_convert.digests import inputs
 from komt_convert.errors import SourceError
 from komt_convert.lora_file import Adapter, Pair
+from komt_convert.products import adder, padded_rank, tiles
 from komt_convert.tensors import FloatArray, Tensor
 
 HEADS = ("lm_head.weight", "embed_out.weight")
 EMBEDDINGS = ("model.embed_tokens.weight", "gpt_neox.embed_in.weight", "transformer.wte.weight")
 """The names that they go by; where a checkpoint has an embedding only, both are one tensor."""
-
-BLOCK = 32
-"""Rows that are multiplied at once. A row's sum must not depend on what else is read with it, and
-the last bits of a matrix product do depend on its shape, so the shape is always the same."""
 
 
 def merge(tensors: Mapping[str, Tensor], adapter: Adapter, scale: float = 1.0) -> dict[str, Tensor]:
@@ -36,9 +34,11 @@ def merge(tensors: Mapping[str, Tensor], adapter: Adapter, scale: float = 1.0) -
     """
     merged = _with_saved(tensors, adapter)
     shapes = {name: tensor.shape for name, tensor in merged.items()}
-    for pair in oriented(adapter, shapes):
+    pairs = oriented(adapter, shapes)
+    n_values = sum(prod(pair.shape) for pair in pairs)
+    for pair in pairs:
         target = merged[target_of(adapter, pair, shapes)]
-        read = _sum(target, pair, np.float32(scale * pair.factor))
+        read = _sum(target, pair, np.float32(scale * pair.factor), n_values)
         merged[target.name] = replace(target, read=read, dtype="F32")
     return merged
 
@@ -151,29 +151,21 @@ def _with_saved(tensors: Mapping[str, Tensor], adapter: Adapter) -> dict[str, Te
 
 def same(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same values, which are read."""
-    starts = range(0, one.n_rows, BLOCK)
-    ranges = ((start, min(start + BLOCK, one.n_rows)) for start in starts)
+    rows = range(one.n_rows)
     return one.shape == other.shape and all(
-        np.array_equal(one.read(*rows), other.read(*rows)) for rows in ranges
+        np.array_equal(one.read(row, row + 1), other.read(row, row + 1)) for row in rows
     )
 
 
-def _sum(target: Tensor, pair: Pair, factor: np.float32) -> Callable[[int, int], FloatArray]:
+def _sum(
+    target: Tensor, pair: Pair, factor: np.float32, n_values: int
+) -> Callable[[int, int], FloatArray]:
     def read(start: int, stop: int) -> FloatArray:
-        first = start - start % BLOCK
-        last = min(-(-stop // BLOCK) * BLOCK, target.n_rows)
-        left, right = _left(pair, first, last), _right(pair)
-        original = target.read(start, stop)
-        summed = np.empty_like(original)
-        for at in range(first, last, BLOCK):
-            rows = np.zeros((BLOCK, pair.rank), np.float32)
-            part = left[at - first : at - first + BLOCK]
-            np.multiply(part, factor, out=rows[: len(part)])
-            begin, end = max(at, start), min(at + BLOCK, stop)
-            wanted = slice(begin - start, end - start)
-            product = (rows @ right)[begin - at : end - at]
-            np.add(original[wanted], product, out=summed[wanted])
-        return summed
+        rows = np.require(target.read(start, stop), requirements="W")
+        left = np.zeros((len(rows), padded_rank(pair.rank)), np.float32)
+        np.multiply(_left(pair, start, stop), factor, out=left[:, : pair.rank])
+        adder(n_values)(rows, left, _right(pair))
+        return rows
 
     return read
 
@@ -182,15 +174,15 @@ def _left(pair: Pair, first: int, last: int) -> FloatArray:
     """(rows, r): times what all rows share, it is what is added to these."""
     if not pair.transposed:
         return pair.b.read(first, last)
-    return np.ascontiguousarray(pair.a.read(0, pair.rank)[:, first:last].T)
+    return pair.a.read(0, pair.rank)[:, first:last].T
 
 
 @lru_cache(maxsize=8)  # so many tensors may be under way at once
 def _right(pair: Pair) -> FloatArray:
-    """(r, columns), which all rows of a weight share."""
+    """The tiles of (r, columns), which all rows of a weight share."""
     if not pair.transposed:
-        return pair.a.read(0, pair.rank)
-    return np.ascontiguousarray(pair.b.read(0, pair.b.n_rows).T)
+        return tiles(pair.a.read(0, pair.rank))
+    return tiles(pair.b.read(0, pair.b.n_rows).T)
 
 
 def _foreign(adapter: Adapter, name: str) -> SourceError:

@@ -69,8 +69,8 @@ def convert_adapter(
     refuse_full_disk(target, layout.size)
     read = inputs("adapter 1", folder, adapter.weights)
     with Digests(read, threads=1) as digests, replacing(target, force=force) as output:
-        write(layout, output, threads=1)
-        proof = verify_tensors(output.path, layout, threads=1)
+        own = write(layout, output, threads=1, hashed=True)
+        proof = verify_tensors(output.path, layout, threads=1, sha256=own)
         files = digests.result()
         output.commit(outdated=report_path(target))
     report = Report(

@@ -86,10 +86,19 @@ def convert(
         chosen = kernels.GGML if layout.is_weighed else kernels.choose(layout.values_by_type)
         with replacing(target, force=force) as output:
             moved = digests.following(progress)
-            write(layout, output, threads=n_threads, kernels=chosen, on_progress=moved)
+            own = write(
+                layout,
+                output,
+                threads=n_threads,
+                kernels=chosen,
+                hashed=verify,
+                on_progress=moved,
+            )
             output.begin_sync()
             if verify:
-                proof = verify_tensors(output.path, layout, threads=n_threads, on_progress=progress)
+                proof = verify_tensors(
+                    output.path, layout, threads=n_threads, sha256=own, on_progress=progress
+                )
             files = digests.result()
             output.commit(outdated=report_path(target))
     report = Report(

@@ -79,10 +79,14 @@ def quantize(
         replacing(target, force=force) as output,
     ):
         moved = digests.following(progress)
-        write(layout, output, threads=n_threads, kernels=chosen, on_progress=moved)
+        own = write(
+            layout, output, threads=n_threads, kernels=chosen, hashed=verify, on_progress=moved
+        )
         output.begin_sync()
         if verify:
-            proof = verify_tensors(output.path, layout, threads=n_threads, on_progress=progress)
+            proof = verify_tensors(
+                output.path, layout, threads=n_threads, sha256=own, on_progress=progress
+            )
             n_tokens = _compare_tokens(source.path, output.path)
         files = digests.result()
         output.commit(outdated=report_path(target))

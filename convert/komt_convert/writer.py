@@ -2,21 +2,25 @@
 
 `plan` lays out header and tensors from names, shapes and types alone. `write` fills the layout:
 threads take the tensors by chunks of rows, and each chunk is loaded, quantized, written where it
-belongs, and let go. Tensors lie in the order in which llama.cpp's quantizer writes them: what
-belongs to no layer, then layer by layer. Which type a tensor gets is decided in `recipes`.
+belongs, hashed in its turn, and let go. Tensors lie in the order in which llama.cpp's quantizer
+writes them: what belongs to no layer, then layer by layer. Which type a tensor gets is decided in
+`recipes`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import struct
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from types import MappingProxyType
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from numpy.typing import NDArray
 
 from komt_convert import ggml
 from komt_convert.errors import QuantizationError, SourceError
@@ -32,8 +36,10 @@ from komt_convert.tensors import FloatArray, Packed, Tensor
 ALIGNMENT = 32
 CHUNK_VALUES = 1 << 20
 """What a thread has in its hands at once, or one row if that is more: 4 MB as float32."""
-WHOLE_ROWS = 64
-"""Chunks begin at multiples of this many rows, for what is computed by blocks of rows."""
+_AHEAD = 3
+"""Chunks for each thread that are under way, or written before another that comes earlier."""
+
+Bytes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,35 +124,70 @@ def write(
     *,
     threads: int,
     kernels: Kernels = GGML,
+    hashed: bool = False,
     on_progress: OnProgress | None = None,
-) -> None:
-    """Fill `output` with all of `plan`; at most one chunk per thread is in memory.
+) -> str:
+    """Fill `output` with all of `plan`; some chunks per thread are in memory.
 
-    Each thread multiplies for itself: BLAS's own threads would be two for every processor, and
-    waiting for each other made a conversion with an adapter take twice the time.
+    Returns the SHA-256 in hexadecimal of what was written if it is to be `hashed`, else nothing.
+    It is taken of the bytes in memory, so that whatever happens to them on their way to the disk
+    and back shows when the file is read again.
     """
     keep_freed_memory()
     output.resize(plan.size)
     output.write_at(0, plan.header)
-    todo = (chunk for placed in plan.tensors for chunk in chunks(placed))
+    content = _Content() if hashed else None
+    if content:
+        content.add(0, plan.header)
     total = sum(_source_bytes(placed.tensor, placed.tensor.n_elements) for placed in plan.tensors)
     done = 0
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads, "komt-convert") as pool:
-        pending: set[Future[int]] = set()
+    with closing(_written(plan, output, threads, kernels)) as written:
+        for chunk, data in written:
+            if content:
+                content.add(chunk.offset, data.data)
+            done += chunk.source_bytes
+            if on_progress:
+                on_progress(Progress("write", done, total))
+    return content.digest(plan.size) if content else ""
+
+
+def _written(
+    plan: Plan, output: Output, threads: int, kernels: Kernels
+) -> Generator[tuple[Chunk, Bytes]]:
+    """Every chunk with its bytes, in the order of the file, as soon as it is written."""
+    todo = (chunk for placed in plan.tensors for chunk in chunks(placed))
+    with ThreadPoolExecutor(threads, "komt-convert") as pool:
+        pending: deque[tuple[Chunk, Future[Bytes]]] = deque()
         try:
             while True:
-                more = islice(todo, 2 * threads - len(pending))
-                pending |= {pool.submit(_write_chunk, chunk, output, kernels) for chunk in more}
+                for chunk in islice(todo, _AHEAD * threads - len(pending)):
+                    pending.append((chunk, pool.submit(_write_chunk, chunk, output, kernels)))
                 if not pending:
                     return
                 # Windows does not deliver Ctrl-C to a wait without an end.
-                finished, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
-                done += sum(future.result() for future in finished)
-                if on_progress:
-                    on_progress(Progress("write", done, total))
+                wait([pending[0][1]], timeout=0.5)
+                while pending and pending[0][1].done():
+                    chunk, future = pending.popleft()
+                    yield chunk, future.result()
         finally:
-            for future in pending:
+            for _, future in pending:
                 future.cancel()
+
+
+class _Content:
+    """The digest of a file whose pieces come in order, with zeros between them."""
+
+    def __init__(self) -> None:
+        self._hash, self._size = hashlib.sha256(), 0
+
+    def add(self, offset: int, data: bytes | memoryview) -> None:
+        self._hash.update(bytes(offset - self._size))
+        self._hash.update(data)
+        self._size = offset + len(data)
+
+    def digest(self, size: int) -> str:
+        self.add(size, b"")
+        return self._hash.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,19 +198,26 @@ class Chunk:
     start: int
     stop: int
 
+    @property
+    def offset(self) -> int:
+        return self.placed.offset + self.start * self.placed.row_bytes
+
+    @property
+    def source_bytes(self) -> int:
+        tensor = self.placed.tensor
+        return _source_bytes(tensor, (self.stop - self.start) * tensor.row_length)
+
 
 def chunks(placed: Placed) -> Iterator[Chunk]:
     """The pieces in which a tensor is written."""
     n_rows = placed.tensor.n_rows
     step = max(1, CHUNK_VALUES // placed.tensor.row_length)
-    if step > WHOLE_ROWS:
-        step -= step % WHOLE_ROWS
     for start in range(0, n_rows, step):
         yield Chunk(placed, start, min(start + step, n_rows))
 
 
-def _write_chunk(chunk: Chunk, output: Output, kernels: Kernels) -> int:
-    """Load, quantize and write some rows; gives the bytes that they take in the source."""
+def _write_chunk(chunk: Chunk, output: Output, kernels: Kernels) -> Bytes:
+    """Load, quantize and write some rows; gives the bytes that were written."""
     placed, tensor = chunk.placed, chunk.placed.tensor
     if isinstance(tensor, Packed) and placed.is_ready:
         data = tensor.packed(chunk.start, chunk.stop)
@@ -180,8 +228,8 @@ def _write_chunk(chunk: Chunk, output: Output, kernels: Kernels) -> int:
         data = kernels.quantize(placed.type, rows, placed.importance)
     if not ggml.is_valid(placed.type, data):
         raise _too_large(tensor, placed.type)
-    output.write_at(placed.offset + chunk.start * placed.row_bytes, data.data)
-    return _source_bytes(tensor, (chunk.stop - chunk.start) * tensor.row_length)
+    output.write_at(chunk.offset, data.data)
+    return data.reshape(-1)
 
 
 def _all_finite(rows: FloatArray) -> bool:

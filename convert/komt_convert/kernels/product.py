@@ -1,0 +1,52 @@
+"""`products.add_product`, compiled: the columns of a tile side by side, each with its own sum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from komt_convert.kernels.compile import Kernel, part
+from komt_convert.products import GROUP, TILE
+from komt_convert.tensors import FloatArray
+
+_ZERO = np.float32(0)
+
+
+@part
+def _add(sums: Any, left: Any, tile: Any) -> None:
+    """A group's products to the sums of one row, a tile wide."""
+    for column in range(TILE):
+        total = sums[column]
+        for k in range(GROUP):
+            total += left[k] * tile[k * TILE + column]
+        sums[column] = total
+
+
+@part
+def _add_last(row: Any, sums: Any, left: Any, tile: Any) -> None:
+    """The last group's products to the sums, and these to the row."""
+    for column in range(len(row)):
+        total = sums[column]
+        for k in range(GROUP):
+            total += left[k] * tile[k * TILE + column]
+        row[column] += total
+
+
+@Kernel
+def add_product(rows: FloatArray, left: FloatArray, tiles: FloatArray) -> None:
+    last = left.shape[1] - GROUP
+    sums = np.zeros(TILE, np.float32)
+    for number in range(len(tiles)):
+        start = number * TILE
+        for row in range(len(rows)):
+            if last:
+                sums[:] = _ZERO
+            for k in range(0, last, GROUP):
+                _add(sums, left[row, k : k + GROUP], tiles[number, k : k + GROUP].reshape(-1))
+            _add_last(
+                rows[row, start : start + TILE],
+                sums,
+                left[row, last:],
+                tiles[number, last:].reshape(-1),
+            )

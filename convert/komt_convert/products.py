@@ -1,0 +1,79 @@
+"""rows += left · right in float32, where left is thin: what a LoRA adapter adds to a weight.
+
+Every value of the product is ((0 + l0·r0) + l1·r1) + …, each step rounded, and then added to the
+row. So its bits are the same on every machine and for every cut of the rows, which they are not
+with a BLAS: it sums in the order that suits the processor and the shape. numpy does it here, and
+`kernels.product`, twice as quick as a BLAS, where there is much to do and Numba works.
+
+`right` comes as `tiles`: cut to pieces of `TILE` columns, so that a piece stays in the nearest
+cache while all rows go by, and with zeros behind its rank up to a multiple of `GROUP`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+
+import numpy as np
+
+from komt_convert.tensors import FloatArray
+
+TILE, GROUP = 256, 16
+
+AddProduct = Callable[[FloatArray, FloatArray, FloatArray], None]
+"""Of rows (n, columns), which are changed, left (n, rank of the tiles) and tiles."""
+
+_WORTHWHILE = 1 << 27
+"""So many values take numpy half a second, as long as it takes to import Numba and its cache."""
+_BLOCK = 64  # rows whose tile fits the second-level cache
+
+
+def tiles(right: FloatArray) -> FloatArray:
+    """(pieces, rank, TILE) of (rank, columns)."""
+    rank, columns = right.shape
+    n_tiles = -(-columns // TILE)
+    padded = np.zeros((padded_rank(rank), n_tiles * TILE), np.float32)
+    padded[:rank, :columns] = right
+    return np.ascontiguousarray(padded.reshape(len(padded), n_tiles, TILE).swapaxes(0, 1))
+
+
+def padded_rank(rank: int) -> int:
+    return -(-rank // GROUP) * GROUP
+
+
+def adder(n_values: int) -> AddProduct:
+    """What adds products quickest, if so many values are to be changed altogether."""
+    return _compiled() if n_values >= _WORTHWHILE else add_product
+
+
+def add_product(rows: FloatArray, left: FloatArray, tiles: FloatArray) -> None:
+    for first in range(0, len(rows), _BLOCK):
+        block = slice(first, first + _BLOCK)
+        for number, tile in enumerate(tiles):
+            part = rows[block, number * TILE : (number + 1) * TILE]
+            sums = np.zeros_like(part)
+            for column, values in zip(left[block].T, tile[:, : part.shape[1]], strict=True):
+                sums += column[:, None] * values
+            part += sums
+
+
+@cache
+def _compiled() -> AddProduct:
+    """Numba's, if it is there and gives the bits of numpy."""
+    try:
+        compiled: AddProduct = import_module("komt_convert.kernels.product").add_product
+        return compiled if _agrees(compiled) else add_product
+    except Exception:  # whatever keeps Numba from working here, numpy can do it
+        return add_product
+
+
+def _agrees(compiled: AddProduct) -> bool:
+    random = np.random.default_rng(1)
+    rows, left, right = (
+        random.standard_normal(shape, np.float32) for shape in ((40, 700), (40, 48), (48, 700))
+    )
+    expected = rows.copy()
+    for add, changed in ((add_product, expected), (compiled, rows)):
+        add(changed, left, tiles(right))
+    return np.array_equal(rows.view(np.uint32), expected.view(np.uint32))
