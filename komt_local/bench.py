@@ -93,4 +93,3 @@ def _generate(context: Context, model: NativeModel, n_gen: int) -> None:
 
 def _evaluate(context: Context, tokens: array[int], start: int, stop: int) -> None:
     context.decode([Span(0, tokens, start, stop)])
-    context.synchronize()

@@ -13,14 +13,16 @@ larger batch costs here. https://github.com/apoorvumang/prompt-lookup-decoding
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Sequence
 
 _GRAM = 3
 _FIRST_CONFIDENCE = 0.4
 _WEIGHT = 0.25  # of the newest observation in a moving average
 _LEAST_GAIN = 1.05
-_FIRST_COST = 0.5
-_FORGETTING = 1 / 128
+_FIRST_COST = 0.5  # of a further token beside the first, before it is measured
+_REMEMBERED = 256  # steps
+_ROWS = 4
 
 
 class Lookup:
@@ -61,39 +63,58 @@ class Lookup:
 
 
 class Pace:
-    """What a guess costs: the part of a plain step's time that each further token adds to it.
+    """What a batch takes by its number of tokens, as measured lately; in between, a guess as well.
 
-    What was measured is forgotten slowly, or one step that something else held up would be the
-    last with guesses in it.
+    ggml computes tokens by fours and by sixteens: a batch of 16 may take less time than one of 15.
+    So a guess fills the batch up to a multiple of `_ROWS`, and each size has a time of its own.
+    What was not measured for long is forgotten, or one step that something else held up would be
+    the last with guesses in it.
     """
 
     def __init__(self) -> None:
-        self.cost = _FIRST_COST
-        self._plain_seconds = 0.0
+        self._seconds: dict[int, float] = {}
+        self._noted: dict[int, int] = {}
+        self._n_steps = 0
 
-    def note(self, n_guesses: int, seconds: float) -> None:
-        """A step without any prompt took so long, with so many guesses in it."""
-        if not n_guesses:
-            self.cost += _FORGETTING * (_FIRST_COST - self.cost)
-            self._plain_seconds += (_WEIGHT if self._plain_seconds else 1) * (
-                seconds - self._plain_seconds
-            )
-        elif self._plain_seconds:
-            cost = max(0.0, seconds / self._plain_seconds - 1) / n_guesses
-            self.cost += _WEIGHT * (cost - self.cost)
+    def note(self, n_tokens: int, seconds: float) -> None:
+        """A step without any prompt had so many tokens, and took so long."""
+        self._n_steps += 1
+        known = self._seconds.setdefault(n_tokens, seconds)
+        self._seconds[n_tokens] += _WEIGHT * (seconds - known)
+        self._noted[n_tokens] = self._n_steps
+        for size, step in list(self._noted.items()):
+            if self._n_steps - step > _REMEMBERED:
+                del self._seconds[size], self._noted[size]
 
-    def best_length(self, confidence: float, limit: int, n_answers: int) -> int:
-        """How many guesses give the most tokens per second, 0 if plain steps do.
+    def seconds(self, n_tokens: int) -> float:
+        """Of a batch that is not smaller than all that were measured."""
+        known = sorted(self._seconds)
+        place = bisect_right(known, n_tokens)
+        below = known[place - 1]
+        if place == len(known):
+            return self._seconds[below] * (1 + _FIRST_COST * (n_tokens - below) / below)
+        above = known[place]
+        share = (n_tokens - below) / (above - below)
+        return self._seconds[below] + share * (self._seconds[above] - self._seconds[below])
 
-        Of k guesses, each right with probability p if those before it are, p + p^2 + … + p^k come
-        true on average; the others' answers in the same batch get one token each, as ever.
+    def best_length(self, confidence: float, limit: int, n_answers: int, n_tokens: int) -> int:
+        """How many guesses give the most tokens per second, 0 if none do better.
+
+        The batch has `n_tokens` already, and would get each of `n_answers` on by one. Of k guesses,
+        each right with probability p if those before it are, p + p^2 + … + p^k come true.
         """
+        if limit < 1 or n_tokens not in self._seconds:
+            return 0
         best, best_gain = 0, _LEAST_GAIN
-        right, chance = 0.0, 1.0
-        for length in range(1, limit + 1):
-            chance *= confidence
-            right += chance
-            gain = (n_answers + right) / n_answers / (1 + self.cost * length)
+        for length in _lengths(n_tokens, limit):
+            right = sum(confidence**k for k in range(1, length + 1))
+            gain = (n_answers + right) / n_answers * self.seconds(n_tokens)
+            gain /= self.seconds(n_tokens + length)
             if gain > best_gain:
                 best, best_gain = length, gain
         return best
+
+
+def _lengths(n_tokens: int, limit: int) -> Sequence[int]:
+    first = _ROWS - n_tokens % _ROWS
+    return range(first, limit + 1, _ROWS) or (limit,)

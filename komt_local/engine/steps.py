@@ -174,7 +174,7 @@ class Steps:
         if n_tokens >= _SMALLEST_PART:
             self._prompt_speed = n_tokens / max(seconds, 1e-6)
         if self._draft and not any(map(_is_prompt, chunks)):
-            self._pace.note(n_tokens - len(chunks), seconds)
+            self._pace.note(n_tokens, seconds)
 
     def _take(self, request: Request, chunk: Chunk, row: int) -> None:
         """What the logits of a chunk, the first of them at `row`, say to its request."""
@@ -223,14 +223,17 @@ class Steps:
         if not self._draft:
             return
         answering = [task for task in self.scheduler.running if task.is_prompt_done]
+        n_tokens = len(answering)
         for task in answering:
             request = self._requests[task]
             if request.lookup:
                 limit = min(self._draft, self._room(request) - 1)
-                best = self._pace.best_length(request.lookup.confidence, limit, len(answering))
+                confidence = request.lookup.confidence
+                best = self._pace.best_length(confidence, limit, len(answering), n_tokens)
                 guesses = request.lookup.guess(best)
                 task.tokens.extend(guesses)
                 task.n_outputs += len(guesses)
+                n_tokens += len(guesses)
 
     def _room(self, request: Request) -> int:
         """How many tokens there may still be in the answer."""

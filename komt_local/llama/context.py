@@ -61,7 +61,7 @@ class Context:
         cache_types: tuple[str, str] = ("f16", "f16"),
     ) -> None:
         self.n_ctx, self.n_slots, self.n_batch, self.n_outputs = n_ctx, n_slots, n_batch, n_outputs
-        self._library, self._n_vocab = native(), model.n_vocab
+        self._library, self._row = native(), ctypes.c_float * model.n_vocab
         params = self._params(threads, ("f32", "f32") if exact else cache_types, not exact)
         with logging(), model.open() as pointer:
             self._context = self._library.llama_init_from_model(pointer, params)
@@ -98,12 +98,18 @@ class Context:
                 f"llama.cpp가 배치를 계산하지 못했습니다(코드 {code}: {complaint()}). "
                 "모델을 다시 여세요.",
             )
+        self._library.llama_synchronize(self._context)
         return code
 
     def logits(self, row: int) -> NDArray[np.float32]:
         """A copy of the logits after token `row` of the last batch, which must have asked."""
+        return self._logits(row).copy()
+
+    def _logits(self, row: int) -> NDArray[np.float32]:
+        """The same in llama.cpp's own memory, until the next batch."""
         pointer = self._library.llama_get_logits_ith(self._context, row)
-        return np.ctypeslib.as_array(pointer, (self._n_vocab,)).copy()
+        memory: Any = self._row.from_address(ctypes.addressof(pointer.contents))
+        return np.frombuffer(memory, np.float32)
 
     def sample(self, sampler: Sampler, row: int) -> int:
         """Choose the token that follows token `row` of the last batch.
@@ -112,6 +118,8 @@ class Context:
         """
         if sampler.grammar is not None:
             return sampler.grammar.choose(sampler.chain, self.logits(row))
+        if sampler.takes_likeliest:
+            return int(self._logits(row).argmax())
         return int(self._library.llama_sampler_sample(sampler.chain, self._context, row))
 
     def score(self, row: int, token: int) -> TokenScore:
@@ -189,9 +197,6 @@ class Context:
 
     def resume(self) -> None:
         self._abort.set(False)
-
-    def synchronize(self) -> None:
-        self._library.llama_synchronize(self._context)
 
     def close(self) -> None:
         if self._context is not None:
