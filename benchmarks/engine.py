@@ -252,6 +252,9 @@ def make(path: Path, quant: str, shape: str) -> None:
         checkpoint = write_llama_checkpoint(
             Path(folder) / "checkpoint", full_vocab=shape != "tiny", **SHAPES[shape]
         )
+        config = json.loads((checkpoint / "config.json").read_text())
+        config["max_position_embeddings"] = 8192  # llama-server takes no longer prompts
+        (checkpoint / "config.json").write_text(json.dumps(config))
         convert(checkpoint, path, quant=quant, verify=False, force=True)
 
 

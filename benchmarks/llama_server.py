@@ -74,7 +74,7 @@ class Server:
             connection.request("POST", "/completion", json.dumps(body), headers)
             answer = connection.getresponse()
             if answer.status != 200:
-                raise SystemExit(f"llama-server refused: {answer.read().decode()}")
+                raise RuntimeError(f"llama-server refused: {answer.read().decode()}")
             for line in answer:
                 if line.startswith(b"data: {"):
                     yield json.loads(line.removeprefix(b"data: "))

@@ -23,6 +23,7 @@ import random
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,12 +186,12 @@ class AtOnce:
         """Seconds between two tokens of an answer under way, while 3,000 of a prompt arrive."""
         times: list[float] = []
         tokens = [1, *(300 + n % (n_vocab - 300) for n in range(2999))]
-        other = Thread(target=lambda: list(self.stream(tokens, 1)))
-        for n, _ in enumerate(self.stream(tokens[:0:-60], 400)):
-            times.append(time.perf_counter())
-            if n == 20:
-                other.start()
-        other.join()
+        with ThreadPoolExecutor(1) as pool:
+            for n, _ in enumerate(self.stream(tokens[:0:-60], 400)):
+                times.append(time.perf_counter())
+                if n == 20:
+                    other = pool.submit(lambda: list(self.stream(tokens, 1)))
+            other.result()
         return float(np.diff(times[20:]).max())
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -103,14 +104,37 @@ def _no_archive(path: Path) -> SourceError:
 
 
 def _load(path: Path) -> Any:
-    """The pickled object, with tensors that have shapes and offsets but no values."""
+    """The pickled object, with tensors that have shapes and offsets but no values.
+
+    `mmap=True` would have torch ask for as much memory as the file has bytes, which the system
+    refuses for a file that is larger than the machine's.
+    """
     torch = _torch(path)
     try:
-        return torch.load(path, map_location="meta", mmap=True, weights_only=True)
+        with shapes_alone(torch):
+            return torch.load(path, map_location="meta", mmap=False, weights_only=True)
     except Exception as error:  # a pickle of anyone's making fails in any way
         if found := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise _code(path, found[1]) from None
         raise _damaged(path, "its pickle makes no sense", "피클을 이해할 수 없습니다") from None
+
+
+def shapes_alone(torch: ModuleType) -> AbstractContextManager[object]:
+    """Where `torch.load` to "meta" reads no values.
+
+    torch 2.13 does not in any case; 2.7 only in the mode that computes with shapes alone, which
+    takes a second to import.
+    """
+    if hasattr(torch.serialization, "_is_meta_location"):
+        return nullcontext()
+    return fake_tensors()
+
+
+def fake_tensors() -> AbstractContextManager[object]:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    mode: AbstractContextManager[object] = FakeTensorMode()
+    return mode
 
 
 def _torch(path: Path) -> ModuleType:
@@ -141,7 +165,7 @@ def _tensor(path: Path, name: str, value: Any, records: Mapping[int, int]) -> Te
     dtype = str(value.dtype).removeprefix("torch.")
     dtype, shape = DTYPES.get(dtype, dtype), tuple(value.shape)
     storage = value.untyped_storage()
-    start: int = getattr(storage, "_checkpoint_offset", -1)  # torch sets it since 2.7
+    start: int = getattr(storage, "_checkpoint_offset", -1)  # since torch 2.7
     before = value.storage_offset() * value.element_size()
     if start not in records:
         raise _damaged(path, f"{name!r} has no place", f"{name!r} 값의 위치가 없습니다")
