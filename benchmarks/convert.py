@@ -2,9 +2,10 @@
 
 Makes a Llama checkpoint (noise as bf16, in shards), converts it both ways in the same run, by
 turns, and prints a table. Each command is a process of its own, of which the wall time and the most
-resident memory, mapped pages counted, are taken. Theirs is convert_hf_to_gguf.py to bf16, which
-loses nothing, and llama_model_quantize of that file; for F16 the converter alone. Ours proves the
-file as it always does. A ratio is the median over the rounds of ours / theirs in the same round.
+resident memory, mapped pages counted, are taken; before each, what it reads is read once, so that
+all find the same in memory. Theirs is convert_hf_to_gguf.py to bf16, which loses nothing, and
+llama_model_quantize of that file; for F16 the converter alone. Ours proves the file as it always
+does. A ratio is the median over the rounds of ours / theirs in the same round.
 
     python benchmarks/convert.py --llama-cpp llama_cpp_python-0.3.36/vendor/llama.cpp
     python benchmarks/convert.py --llama-cpp ... --shape 7B --rounds 1
@@ -110,25 +111,26 @@ def one_round(
     for kind in options.types:
         out = folder / "out.gguf"
         arguments = ["-m", "komt_convert", source, "-o", out, "-q", kind, "-t", threads, "--json"]
-        yield (kind, OURS), run(arguments, out)
+        yield (kind, OURS), run(source, arguments, out)
         if adapter:
-            yield (kind, WITH_ADAPTER), run([*arguments, "--lora", adapter], out)
+            yield (kind, WITH_ADAPTER), run(source, [*arguments, "--lora", adapter], out)
         if to_bf16 and kind == "F16":
             yield (kind, THEIRS), theirs(source, out, "f16", options)
             out.unlink()
         elif to_bf16:
-            to_kind = run(["-c", QUANTIZE, between, out, str(NUMBERS[kind]), threads], out)
+            to_kind = run(between, ["-c", QUANTIZE, between, out, str(NUMBERS[kind]), threads], out)
             yield (kind, THEIRS), to_bf16.then(to_kind)
     between.unlink(missing_ok=True)
 
 
 def theirs(source: Path, out: Path, kind: str, options: argparse.Namespace) -> Cost:
     converter = Path(options.llama_cpp) / "convert_hf_to_gguf.py"
-    return run([converter, source, "--outfile", out, "--outtype", kind])
+    return run(source, [converter, source, "--outfile", out, "--outtype", kind])
 
 
-def run(arguments: list[Any], out: Path | None = None) -> Cost:
+def run(source: Path, arguments: list[Any], out: Path | None = None) -> Cost:
     """Run this Python with `arguments`, stop everything if that fails, and remove `out`."""
+    fetch(source)
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'convert'}"}
     command = [sys.executable, *map(str, arguments)]
     done = subprocess.run(
@@ -144,6 +146,15 @@ def run(arguments: list[Any], out: Path | None = None) -> Cost:
         out.unlink()
         out.with_name(out.name + ".report.json").unlink(missing_ok=True)
     return Cost(seconds, memory)
+
+
+def fetch(source: Path) -> None:
+    """Read a file, or those of a folder, into the system's memory."""
+    block = bytearray(1 << 22)
+    for path in sorted(source.iterdir()) if source.is_dir() else [source]:
+        with path.open("rb", buffering=0) as file:
+            while file.readinto(block):
+                pass
 
 
 def table(costs: Costs, options: argparse.Namespace) -> str:
