@@ -12,6 +12,7 @@ cache while all rows go by, and with zeros behind its rank up to a multiple of `
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from importlib import import_module
 
@@ -42,9 +43,15 @@ def padded_rank(rank: int) -> int:
     return -(-rank // GROUP) * GROUP
 
 
+def prepare(n_values: int) -> None:
+    """Begin to get ready what will add products to so many values altogether."""
+    if n_values >= _WORTHWHILE:
+        _compiling()
+
+
 def adder(n_values: int) -> AddProduct:
-    """What adds products quickest, if so many values are to be changed altogether."""
-    return _compiled() if n_values >= _WORTHWHILE else add_product
+    """What adds products to so many values quickest."""
+    return _compiling().result() if n_values >= _WORTHWHILE else add_product
 
 
 def add_product(rows: FloatArray, left: FloatArray, tiles: FloatArray) -> None:
@@ -59,6 +66,14 @@ def add_product(rows: FloatArray, left: FloatArray, tiles: FloatArray) -> None:
 
 
 @cache
+def _compiling() -> Future[AddProduct]:
+    """`_compiled` in a thread of its own: meanwhile there is other work to be done."""
+    pool = ThreadPoolExecutor(1, "komt-compile")
+    future = pool.submit(_compiled)
+    pool.shutdown(wait=False)
+    return future
+
+
 def _compiled() -> AddProduct:
     """Numba's, if it is there and gives the bits of numpy."""
     try:

@@ -24,9 +24,9 @@ def _add(sums: Any, left: Any, tile: Any) -> None:
 
 
 @part
-def _add_last(row: Any, sums: Any, left: Any, tile: Any) -> None:
+def _add_last(row: Any, n_columns: int, sums: Any, left: Any, tile: Any) -> None:
     """The last group's products to the sums, and these to the row."""
-    for column in range(len(row)):
+    for column in range(n_columns):
         total = sums[column]
         for k in range(GROUP):
             total += left[k] * tile[k * TILE + column]
@@ -39,14 +39,14 @@ def add_product(rows: FloatArray, left: FloatArray, tiles: FloatArray) -> None:
     sums = np.zeros(TILE, np.float32)
     for number in range(len(tiles)):
         start = number * TILE
-        for row in range(len(rows)):
+        tile = tiles[number, last:].reshape(-1)
+        for i in range(len(rows)):
             if last:
                 sums[:] = _ZERO
             for k in range(0, last, GROUP):
-                _add(sums, left[row, k : k + GROUP], tiles[number, k : k + GROUP].reshape(-1))
-            _add_last(
-                rows[row, start : start + TILE],
-                sums,
-                left[row, last:],
-                tiles[number, last:].reshape(-1),
-            )
+                _add(sums, left[i, k : k + GROUP], tiles[number, k : k + GROUP].reshape(-1))
+            row = rows[i, start : start + TILE]
+            if len(row) == TILE:  # a number that the compiler knows
+                _add_last(row, TILE, sums, left[i, last:], tile)
+            else:
+                _add_last(row, len(row), sums, left[i, last:], tile)
