@@ -103,7 +103,7 @@ class Pace:
         The batch has `n_tokens` already, and would get each of `n_answers` on by one. Of k guesses,
         each right with probability p if those before it are, p + p^2 + … + p^k come true.
         """
-        if limit < 1 or n_tokens not in self._seconds:
+        if limit < 1 or not self._seconds or n_tokens < min(self._seconds):
             return 0
         best, best_gain = 0, _LEAST_GAIN
         for length in _lengths(n_tokens, limit):

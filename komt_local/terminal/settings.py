@@ -1,4 +1,4 @@
-"""`/set`: the settings of the next answers, by the names that the command line's options have.
+"""`/set`: the settings of the next answers, by the names of the command line's options or Python's.
 
 Each is read, and shown with the value that counts: what was set (marked with a star), else the
 model's own.
@@ -35,6 +35,7 @@ def set_one(chat: Chat, argument: str) -> None:
         for each in _SETTINGS:
             chat.screen.note(_line(chat, each))
         return
+    name = _NAMES.get(name, name)
     if name not in _SETTINGS:
         names = ", ".join(_SETTINGS)
         raise UsageError(
@@ -48,10 +49,11 @@ def set_one(chat: Chat, argument: str) -> None:
 
 def changed(chat: Chat) -> list[str]:
     """A line for each setting that was given or set."""
-    known = {setting.option: name for name, setting in _SETTINGS.items()}
     options = chat.settings.options.items()
     return [
-        f"{known[key]} = {_shown(value)}" for key, value in options if key in known and value != ()
+        f"{_NAMES[key]} = {_shown(value)}"
+        for key, value in options
+        if key in _NAMES and value != ()
     ]
 
 
@@ -151,3 +153,5 @@ _SETTINGS: dict[str, _Setting] = {
     "max-tokens": _Setting("max_tokens", int, "longest answer in tokens", "답의 최대 길이(토큰)"),
     "template": _Setting("template", str, "prompt convention", "프롬프트 형식"),
 }
+
+_NAMES = {setting.option: name for name, setting in _SETTINGS.items()}

@@ -54,7 +54,7 @@ def test_commands(chat_gguf: Path) -> None:
         "안녕?",
         "/retry",
         "/undo",
-        "/set temp 0.5",
+        "/set temperature 0.5",
         "/set temp hot",
         "/set nothing 1",
         "/system 짧게",

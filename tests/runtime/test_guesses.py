@@ -93,6 +93,9 @@ def test_each_size_has_a_time_of_its_own() -> None:
 def test_what_was_not_measured_yet_is_estimated() -> None:
     pace = Pace()
     assert pace.best_length(0.97, 16, 1, 1) == 0, "nothing is known"
+    pace.note(2, 0.010)
+    assert pace.best_length(0.97, 16, 1, 1) == 0, "nor is anything that small"
+    assert pace.best_length(0.97, 16, 2, 9) > 0
     pace.note(1, 0.010)
     assert pace.best_length(0.97, 16, 1, 1) > 0
 
