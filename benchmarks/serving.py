@@ -270,7 +270,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("-c", "--concurrent", type=int, nargs="+", default=[4, 8, 16])
-    parser.add_argument("-j", "--jobs", type=int, default=3, help="for each slot")
+    parser.add_argument("-j", "--jobs", type=int, default=2, help="for each slot")
     parser.add_argument("-r", "--repetitions", type=int, default=7)
     parser.add_argument("-t", "--threads", type=int)
     options = parser.parse_args()

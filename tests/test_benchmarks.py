@@ -28,3 +28,12 @@ def test_conversion(tmp_path: Path) -> None:
 
 def test_kernels() -> None:
     assert "Q4_K" in output_of("kernels.py", "Q4_K", "--rounds", "1", "--values", "65536")
+
+
+def test_one_request_and_many(tmp_path: Path) -> None:
+    made = tmp_path / "tiny.gguf"
+    few = ("-p", "16", "-n", "8", "-r", "1", "-t", "1")
+    said = output_of("engine.py", "--make", made, "--shape", "tiny", *few)
+    assert "| engine | generation |" in said
+    said = output_of("serving.py", made, "-c", "2", "-j", "1", "-r", "1", "-t", "1")
+    assert "| 2 | engine |" in said
