@@ -47,7 +47,7 @@ class Output:
         """Makes the file `size` bytes long; what is not written reads as zeros.
 
         Its room on the disk is taken at once: so a disk that is too full says so before the first
-        byte, and writing is up to five times as fast as into holes (ext4, 3 GB from two threads).
+        byte, and writing is three to six times as fast as into holes (3 GB on ext4).
         """
         with _explained(self.target):
             os.ftruncate(self._descriptor, size)

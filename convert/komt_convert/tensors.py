@@ -80,7 +80,8 @@ class Packed(Tensor):
 
 def from_array(name: str, values: FloatArray) -> Tensor:
     """A tensor whose float32 values are in memory already."""
-    rows = np.ascontiguousarray(values, dtype=np.float32).reshape(-1, values.shape[-1])
+    rows = np.ascontiguousarray(values, dtype=np.float32).reshape(-1, values.shape[-1]).view()
+    rows.flags.writeable = False
     return Tensor(name, values.shape, "F32", lambda start, stop: rows[start:stop])
 
 

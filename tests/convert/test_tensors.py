@@ -186,3 +186,16 @@ def test_other_dtypes_are_listed_but_not_read(dtype: str, tmp_path: Path) -> Non
     assert tensor.shape == (2, 2)
     with pytest.raises(UnsupportedError, match=f"'x' has the dtype {dtype}"):
         tensor.read(0, 1)
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+def test_what_was_read_may_be_changed_or_cannot(dtype: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    write_safetensors(path, {"a": noise((6, 4), 1)}, dtype)
+    stored = read_safetensors(path)["a"]
+    for tensor in (stored, permute_rows(stored, np.arange(6)), from_array("b", noise((6, 4), 2))):
+        before = tensor.read(0, 6).copy()
+        rows = tensor.read(0, 6)
+        if rows.flags.writeable:
+            rows[:] = 7
+        np.testing.assert_array_equal(tensor.read(0, 6), before)
