@@ -19,7 +19,7 @@ from komt_convert.checkpoint import Checkpoint
 from komt_convert.digests import inputs
 from komt_convert.errors import SourceError
 from komt_convert.lora_file import Adapter, Pair
-from komt_convert.products import adder, padded_rank, prepare, tiles
+from komt_convert.products import adder, padded_rank, tiles
 from komt_convert.tensors import FloatArray, Tensor
 
 HEADS = ("lm_head.weight", "embed_out.weight")
@@ -36,7 +36,6 @@ def merge(tensors: Mapping[str, Tensor], adapter: Adapter, scale: float = 1.0) -
     shapes = {name: tensor.shape for name, tensor in merged.items()}
     pairs = oriented(adapter, shapes)
     n_values = sum(prod(pair.shape) for pair in pairs)
-    prepare(n_values)
     for pair in pairs:
         target = merged[target_of(adapter, pair, shapes)]
         read = _sum(target, pair, np.float32(scale * pair.factor), n_values)

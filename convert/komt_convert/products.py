@@ -12,9 +12,9 @@ cache while all rows go by, and with zeros behind its rank up to a multiple of `
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from importlib import import_module
+from threading import Lock
 
 import numpy as np
 
@@ -28,6 +28,7 @@ AddProduct = Callable[[FloatArray, FloatArray, FloatArray], None]
 _WORTHWHILE = 1 << 27
 """So many values take numpy half a second, as long as it takes to import Numba and its cache."""
 _BLOCK = 64  # rows whose tile fits the second-level cache
+_compiling = Lock()  # `cache` would let all threads compile at once
 
 
 def tiles(right: FloatArray) -> FloatArray:
@@ -43,15 +44,12 @@ def padded_rank(rank: int) -> int:
     return -(-rank // GROUP) * GROUP
 
 
-def prepare(n_values: int) -> None:
-    """Begin to get ready what will add products to so many values altogether."""
-    if n_values >= _WORTHWHILE:
-        _compiling()
-
-
 def adder(n_values: int) -> AddProduct:
-    """What adds products to so many values quickest."""
-    return _compiling().result() if n_values >= _WORTHWHILE else add_product
+    """What adds products quickest, if so many values are to be changed altogether."""
+    if n_values < _WORTHWHILE:
+        return add_product
+    with _compiling:
+        return _compiled()
 
 
 def add_product(rows: FloatArray, left: FloatArray, tiles: FloatArray) -> None:
@@ -66,14 +64,6 @@ def add_product(rows: FloatArray, left: FloatArray, tiles: FloatArray) -> None:
 
 
 @cache
-def _compiling() -> Future[AddProduct]:
-    """`_compiled` in a thread of its own: meanwhile there is other work to be done."""
-    pool = ThreadPoolExecutor(1, "komt-compile")
-    future = pool.submit(_compiled)
-    pool.shutdown(wait=False)
-    return future
-
-
 def _compiled() -> AddProduct:
     """Numba's, if it is there and gives the bits of numpy."""
     try:

@@ -105,11 +105,11 @@ class Pace:
         """
         if limit < 1 or not self._seconds or n_tokens < min(self._seconds):
             return 0
+        now = self.seconds(n_tokens)
         best, best_gain = 0, _LEAST_GAIN
         for length in _lengths(n_tokens, limit):
             right = sum(confidence**k for k in range(1, length + 1))
-            gain = (n_answers + right) / n_answers * self.seconds(n_tokens)
-            gain /= self.seconds(n_tokens + length)
+            gain = (n_answers + right) / n_answers * now / self.seconds(n_tokens + length)
             if gain > best_gain:
                 best, best_gain = length, gain
         return best

@@ -74,9 +74,9 @@ def test_much_is_added_by_numba_and_little_by_numpy() -> None:
 
 @pytest.fixture
 def unchecked() -> object:
-    products._compiling.cache_clear()
+    products._compiled.cache_clear()
     yield
-    products._compiling.cache_clear()
+    products._compiled.cache_clear()
 
 
 def test_a_kernel_that_differs_is_not_used(

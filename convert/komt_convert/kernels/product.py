@@ -14,23 +14,25 @@ _ZERO = np.float32(0)
 
 
 @part
+def _total(total: Any, left: Any, tile: Any, column: int) -> Any:
+    """A group's products of one column, added one after the other."""
+    for k in range(GROUP):
+        total += left[k] * tile[k * TILE + column]
+    return total
+
+
+@part
 def _add(sums: Any, left: Any, tile: Any) -> None:
     """A group's products to the sums of one row, a tile wide."""
     for column in range(TILE):
-        total = sums[column]
-        for k in range(GROUP):
-            total += left[k] * tile[k * TILE + column]
-        sums[column] = total
+        sums[column] = _total(sums[column], left, tile, column)
 
 
 @part
 def _add_last(row: Any, n_columns: int, sums: Any, left: Any, tile: Any) -> None:
     """The last group's products to the sums, and these to the row."""
     for column in range(n_columns):
-        total = sums[column]
-        for k in range(GROUP):
-            total += left[k] * tile[k * TILE + column]
-        row[column] += total
+        row[column] += _total(sums[column], left, tile, column)
 
 
 @Kernel
