@@ -19,7 +19,7 @@ from komt_convert.checkpoint import Checkpoint
 from komt_convert.digests import inputs
 from komt_convert.errors import SourceError
 from komt_convert.lora_file import Adapter, Pair
-from komt_convert.products import adder, padded_rank, tiles
+from komt_convert.products import adder, tiles
 from komt_convert.tensors import FloatArray, Tensor
 
 HEADS = ("lm_head.weight", "embed_out.weight")
@@ -162,8 +162,7 @@ def _sum(
 ) -> Callable[[int, int], FloatArray]:
     def read(start: int, stop: int) -> FloatArray:
         rows = np.require(target.read(start, stop), requirements="W")
-        left = np.zeros((len(rows), padded_rank(pair.rank)), np.float32)
-        np.multiply(_left(pair, start, stop), factor, out=left[:, : pair.rank])
+        left = np.ascontiguousarray(_left(pair, start, stop) * factor)
         adder(n_values)(rows, left, _right(pair))
         return rows
 

@@ -164,11 +164,10 @@ def _written(
                     pending.append((chunk, pool.submit(_write_chunk, chunk, output, kernels)))
                 if not pending:
                     return
-                # Windows does not deliver Ctrl-C to a wait without an end.
-                wait([pending[0][1]], timeout=0.5)
-                while pending and pending[0][1].done():
-                    chunk, future = pending.popleft()
-                    yield chunk, future.result()
+                chunk, future = pending.popleft()
+                while not future.done():
+                    wait([future], timeout=0.5)  # Windows delivers no Ctrl-C to one without an end
+                yield chunk, future.result()
         finally:
             for _, future in pending:
                 future.cancel()

@@ -100,6 +100,15 @@ def test_infinity_is_not_valid() -> None:
     assert ggml.is_valid(BY_NAME["BF16"], ggml.quantize(BY_NAME["BF16"], rows))
 
 
+@pytest.mark.parametrize("name", ["F16", "BF16"])
+def test_all_16_bits_are_judged_as_ggml_does(name: str) -> None:
+    library, type_ = ggml._library(), BY_NAME[name]
+    for bits in range(1 << 16):
+        value = np.array([[bits]], "<u2").view(np.uint8)
+        expected = library.ggml_validate_row_data(type_.number, value.ctypes.data, value.nbytes)
+        assert ggml.is_valid(type_, value) == expected
+
+
 def test_quantizing_does_not_import_llama_cpp() -> None:
     code = (
         "import sys, numpy as np; from komt_convert import ggml, tensor_types as t;"

@@ -1,54 +1,100 @@
-"""`products.add_product`, compiled: the columns of a tile side by side, each with its own sum."""
+"""`products.add_product` as machine code, which LLVM makes of the few lines of its IR below.
+
+Numba would make it of Python, but takes a quarter of a second to be imported, five times as long as
+all of this, and its code is slower. llvmlite is what Numba itself compiles with.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import ctypes
+from collections.abc import Callable
 
-import numpy as np
+import llvmlite.binding as llvm
 
-from komt_convert.kernels.compile import Kernel, part
-from komt_convert.products import GROUP, TILE
+from komt_convert.products import TILE, by_numpy
 from komt_convert.tensors import FloatArray
 
-_ZERO = np.float32(0)
+_STRIP = 64  # columns of a tile that are summed at once, in as many registers as that takes
+_VECTOR = f"<{_STRIP} x float>"
+_IR = f"""
+define void @add(ptr %rows, i64 %n_rows, i64 %row_length, ptr %left, i64 %rank, ptr %tile) {{
+entry:
+  br label %row_begins
+
+row_begins:
+  %row = phi i64 [0, %entry], [%next_row, %row_ends]
+  %row_at = mul i64 %row, %row_length
+  %row_p = getelementptr float, ptr %rows, i64 %row_at
+  %left_at = mul i64 %row, %rank
+  %left_p = getelementptr float, ptr %left, i64 %left_at
+  br label %strip_begins
+
+strip_begins:
+  %strip = phi i64 [0, %row_begins], [%next_strip, %strip_ends]
+  %strip_p = getelementptr float, ptr %tile, i64 %strip
+  br label %product
+
+product:
+  %k = phi i64 [0, %strip_begins], [%next_k, %product]
+  %sums = phi {_VECTOR} [zeroinitializer, %strip_begins], [%next_sums, %product]
+  %factor_p = getelementptr float, ptr %left_p, i64 %k
+  %factor = load float, ptr %factor_p
+  %first = insertelement {_VECTOR} poison, float %factor, i64 0
+  %factors = shufflevector {_VECTOR} %first, {_VECTOR} poison, <{_STRIP} x i32> zeroinitializer
+  %values_at = mul i64 %k, {TILE}
+  %values_p = getelementptr float, ptr %strip_p, i64 %values_at
+  %values = load {_VECTOR}, ptr %values_p, align 4
+  %products = fmul {_VECTOR} %factors, %values
+  %next_sums = fadd {_VECTOR} %sums, %products
+  %next_k = add i64 %k, 1
+  %is_product = icmp ult i64 %next_k, %rank
+  br i1 %is_product, label %product, label %strip_ends
+
+strip_ends:
+  %target_p = getelementptr float, ptr %row_p, i64 %strip
+  %target = load {_VECTOR}, ptr %target_p, align 4
+  %total = fadd {_VECTOR} %target, %next_sums
+  store {_VECTOR} %total, ptr %target_p, align 4
+  %next_strip = add i64 %strip, {_STRIP}
+  %is_strip = icmp ult i64 %next_strip, {TILE}
+  br i1 %is_strip, label %strip_begins, label %row_ends
+
+row_ends:
+  %next_row = add i64 %row, 1
+  %is_row = icmp ult i64 %next_row, %n_rows
+  br i1 %is_row, label %row_begins, label %end
+
+end:
+  ret void
+}}
+"""
+"""rows[:, :TILE] += left · tile, where there are rows and the rank is not zero.
+
+Without fast-math flags LLVM neither reorders operations nor fuses them:
+https://llvm.org/docs/LangRef.html#fast-math-flags.
+"""
 
 
-@part
-def _total(total: Any, left: Any, tile: Any, column: int) -> Any:
-    """A group's products of one column, added one after the other."""
-    for k in range(GROUP):
-        total += left[k] * tile[k * TILE + column]
-    return total
+def _compile() -> tuple[llvm.ExecutionEngine, Callable[..., None]]:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3
+    )
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(_IR), machine)
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    prototype = ctypes.CFUNCTYPE(None, pointer, number, number, pointer, number, pointer)
+    return engine, prototype(engine.get_function_address("add"))
 
 
-@part
-def _add(sums: Any, left: Any, tile: Any) -> None:
-    """A group's products to the sums of one row, a tile wide."""
-    for column in range(TILE):
-        sums[column] = _total(sums[column], left, tile, column)
+_engine, _add = _compile()  # the code lives as long as its engine
 
 
-@part
-def _add_last(row: Any, n_columns: int, sums: Any, left: Any, tile: Any) -> None:
-    """The last group's products to the sums, and these to the row."""
-    for column in range(n_columns):
-        row[column] += _total(sums[column], left, tile, column)
-
-
-@Kernel
 def add_product(rows: FloatArray, left: FloatArray, tiles: FloatArray) -> None:
-    last = left.shape[1] - GROUP
-    sums = np.zeros(TILE, np.float32)
-    for number in range(len(tiles)):
-        start = number * TILE
-        tile = tiles[number, last:].reshape(-1)
-        for i in range(len(rows)):
-            if last:
-                sums[:] = _ZERO
-            for k in range(0, last, GROUP):
-                _add(sums, left[i, k : k + GROUP], tiles[number, k : k + GROUP].reshape(-1))
-            row = rows[i, start : start + TILE]
-            if len(row) == TILE:  # a number that the compiler knows
-                _add_last(row, TILE, sums, left[i, last:], tile)
-            else:
-                _add_last(row, len(row), sums, left[i, last:], tile)
+    (n_rows, row_length), rank = rows.shape, left.shape[1]
+    n_whole = row_length // TILE if rows.size and rank else 0
+    row, values, tile = rows.ctypes.data, left.ctypes.data, tiles.ctypes.data
+    for number in range(n_whole):
+        start = row + number * TILE * rows.itemsize
+        _add(start, n_rows, row_length, values, rank, tile + number * tiles.strides[0])
+    by_numpy(rows[:, n_whole * TILE :], left, tiles[n_whole:])
