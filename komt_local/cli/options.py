@@ -23,6 +23,7 @@ _SAMPLING = {
     "top_p": "top_p",
     "min_p": "min_p",
     "repeat_penalty": "repeat_penalty",
+    "repeat_last_n": "repeat_last_n",
     "frequency_penalty": "frequency_penalty",
     "presence_penalty": "presence_penalty",
     "dry_multiplier": "dry_multiplier",
@@ -188,6 +189,13 @@ def answering() -> Decorator:
         _sampling("--top-p", "top_p", float, "keep a mass of P", "확률의 합 P까지만"),
         _sampling("--min-p", "min_p", float, "drop below P x best", "최고 확률의 P배 미만은 버림"),
         _sampling("--repeat-penalty", "repeat_penalty", float, "1 = off", "1이면 끔"),
+        _sampling(
+            "--repeat-last-n",
+            "repeat_last_n",
+            int,
+            "tokens that the penalties look back on",
+            "벌점이 돌아보는 토큰 수",
+        ),
         _sampling("--frequency-penalty", "frequency_penalty", float, "0 = off", "0이면 끔"),
         _sampling("--presence-penalty", "presence_penalty", float, "0 = off", "0이면 끔"),
         _sampling(

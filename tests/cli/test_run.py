@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import json
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from komt_local.cli import run
+from komt_local.cli.options import _SAMPLING
+from komt_local.types import Sampling
 
 
 def test_an_answer_and_nothing_else_goes_to_stdout(
@@ -66,6 +69,24 @@ def test_raw_text_is_completed_as_it_stands(
     arguments = ["run", "-m", str(chat_gguf), "--raw", "안녕? ##output:", "--temp", "0", "-n", "4"]
     assert run(arguments) == 0
     assert capsys.readouterr().out == " two three: two\n"
+
+
+def test_penalties_look_back_as_far_as_they_are_told(
+    chat_gguf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    always = ["run", "-m", str(chat_gguf), "안녕?", "--temp", "0"]
+    penalized = [*always, "--repeat-penalty", "100"]
+    texts = []
+    for arguments in (always, penalized, [*penalized, "--repeat-last-n", "0"]):
+        assert run(arguments) == 0
+        texts.append(capsys.readouterr().out)
+    free, bound, blind = texts
+    assert free == blind != bound
+
+
+def test_every_sampling_setting_has_an_option() -> None:
+    numbers = {field.name for field in fields(Sampling)} - {"grammar"}  # comes from a file
+    assert numbers <= set(_SAMPLING.values())
 
 
 def test_options_come_from_the_environment(
