@@ -3,7 +3,7 @@
 Every value of the product is ((0 + l0·r0) + l1·r1) + …, each step rounded, and then added to the
 row. So its bits are the same on every machine and for every cut of the rows, which they are not
 with a BLAS: it sums in the order that suits the processor and the shape. numpy does it here, and
-`kernels.product`, twice as quick as a BLAS, where there is much to do and llvmlite works.
+`products_llvm`, twice as quick as a BLAS, where there is much to do and llvmlite works.
 
 `right` comes as `tiles`: cut to pieces of `TILE` columns, so that a piece stays in the nearest
 cache while all rows go by.
@@ -74,7 +74,7 @@ def by_numpy(rows: FloatArray, left: FloatArray, tiles: FloatArray) -> None:
 def _compiled() -> AddProduct:
     """LLVM's, if llvmlite is there and the bits are those of numpy."""
     try:
-        compiled: AddProduct = import_module("komt_convert.kernels.product").add_product
+        compiled: AddProduct = import_module("komt_convert.products_llvm").add_product
         return compiled if _agrees(compiled) else by_numpy
     except Exception:  # whatever keeps LLVM from working here, numpy can do it
         return by_numpy

@@ -35,7 +35,7 @@ SHAPES = {"seed": st.integers(0, 1 << 30), "n_rows": st.integers(0, 70), "rank":
 @given(**SHAPES)
 def test_llvm_gives_the_bits_of_numpy(seed: int, n_rows: int, rank: int, n_columns: int) -> None:
     rows, left, right = parts(seed, n_rows, rank, n_columns)
-    compiled = import_module("komt_convert.kernels.product").add_product
+    compiled = import_module("komt_convert.products_llvm").add_product
     ours = added(compiled, rows, left, products.tiles(right))
     theirs = added(products.by_numpy, rows, left, products.tiles(right))
     assert np.array_equal(ours.view(np.uint32), theirs.view(np.uint32))
@@ -65,7 +65,7 @@ def test_the_sum_is_right(seed: int, n_rows: int, rank: int, n_columns: int) -> 
 
 
 def test_much_is_added_by_llvm_and_little_by_numpy() -> None:
-    compiled = import_module("komt_convert.kernels.product").add_product
+    compiled = import_module("komt_convert.products_llvm").add_product
     assert products.adder(1 << 30) is compiled
     assert products.adder(1 << 20) is products.by_numpy
 
@@ -83,12 +83,12 @@ def test_a_kernel_that_differs_is_not_used(
     def fused(rows: FloatArray, left: FloatArray, tiles: FloatArray) -> None:
         rows += (left.astype(np.float64) @ np.hstack(list(tiles)))[:, : rows.shape[1]]
 
-    monkeypatch.setattr("komt_convert.kernels.product.add_product", fused)
+    monkeypatch.setattr("komt_convert.products_llvm.add_product", fused)
     assert products.adder(1 << 30) is products.by_numpy
 
 
 def test_without_llvmlite_numpy_does_the_work(
     unchecked: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "komt_convert.kernels.product", None)
+    monkeypatch.setitem(sys.modules, "komt_convert.products_llvm", None)
     assert products.adder(1 << 30) is products.by_numpy
