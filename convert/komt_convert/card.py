@@ -61,11 +61,12 @@ def describe(folder: Path, n_parameters: int, *, name: str | None = None) -> Met
     """
     import gguf
 
-    folder, config = folder.resolve(), read_json(folder / "config.json")
-    found = _load(folder, config, n_parameters)
+    folder = folder.resolve()
+    model_id = repository_of(folder) or read_json(folder / "config.json").get("_name_or_path")
+    found = _load(folder, model_id, n_parameters)
     found.name = name or found.name or folder.name
     found.size_label = found.size_label or gguf.size_label(n_parameters, n_parameters, 0, 0)
-    found.source_repo_url = found.source_repo_url or _repository(config)
+    found.source_repo_url = found.source_repo_url or _page(model_id)
     keys = {"general.type": text("model")}
     for attribute, key in TEXTS.items():
         if value := _text(getattr(found, attribute)):
@@ -78,16 +79,37 @@ def describe(folder: Path, n_parameters: int, *, name: str | None = None) -> Met
     return keys | _sampling(read_json(folder / "generation_config.json"))
 
 
-def _load(folder: Path, config: dict[str, Any], n_parameters: int) -> Any:
+def repository_of(folder: Path) -> str:
+    """org/repo, if it is a snapshot in the cache of huggingface_hub, which a commit gives its name.
+
+    https://huggingface.co/docs/huggingface_hub/guides/manage-cache
+    """
+    owner, _, name = folder.parent.parent.name.removeprefix("models--").partition("--")
+    return f"{owner}/{name}" if folder.parent.name == "snapshots" and name else ""
+
+
+def called(folder: Path) -> str:
+    """What a model is called after where it lies."""
+    folder = folder.resolve()
+    return repository_of(folder).rpartition("/")[2] or folder.name
+
+
+def _load(folder: Path, model_id: object, n_parameters: int) -> Any:
     import gguf
+
+    place = Path(repository_of(folder) or folder)
+    config = {"_name_or_path": model_id} if isinstance(model_id, str) else {}
+
+    def known(card: dict[str, Any]) -> Any:
+        return gguf.Metadata.apply_metadata_heuristic(
+            gguf.Metadata(), card, config, place, n_parameters
+        )
 
     try:
         _refuse_endless(folder / "README.md")
-        return gguf.Metadata.load(None, folder, None, n_parameters)
+        return known(gguf.Metadata.load_model_card(folder))
     except Exception:  # whatever YAML people write by hand, it is no reason to stop
-        known = config if isinstance(config.get("_name_or_path"), str) else {}
-        empty = gguf.Metadata()
-        return gguf.Metadata.apply_metadata_heuristic(empty, {}, known, folder, n_parameters)
+        return known({})
 
 
 def _refuse_endless(card: Path) -> None:
@@ -126,12 +148,11 @@ def _numbered(what: str, entries: Iterable[Mapping[str, Any]]) -> Metadata:
     return keys
 
 
-def _repository(config: Mapping[str, Any]) -> str | None:
-    """The page of the model that config.json says it was loaded from, if it is a model id."""
-    loaded_from = config.get("_name_or_path")
-    if not isinstance(loaded_from, str) or loaded_from.count("/") != 1 or "\\" in loaded_from:
+def _page(model_id: object) -> str | None:
+    """The page of a model on the hub, if it is called like one there."""
+    if not isinstance(model_id, str) or model_id.count("/") != 1 or "\\" in model_id:
         return None
-    owner, name = loaded_from.split("/")
+    owner, name = model_id.split("/")
     return f"https://huggingface.co/{owner}/{name}" if owner.strip(".~") and name else None
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from komt_convert.report import OnProgress, Progress, Report
+    from komt_convert.report import OnProgress, Progress, Report, TensorErrors
 
 _DECIDED = {
     "pre-tokenizer": "사전 토크나이저",
@@ -98,12 +98,7 @@ def _proof(report: Report, say: Callable[[str, str], str]) -> Iterator[str]:
         f"{ids} token ids in {texts} texts equal the source tokenizer's",
         f"글 {texts}개의 토큰 {ids}개가 원본 토크나이저와 같음",
     )
-    for error in report.errors:
-        largest = f"{error.relative:.2%} ({error.worst})" if error.relative else "0"
-        yield say(
-            f"{error.n_tensors} tensors of {error.type}: largest error {largest}",
-            f"{error.type} 텐서 {error.n_tensors}개: 가장 큰 오차 {largest}",
-        )
+    yield from (say(*largest_error(error)) for error in report.errors)
     n_known = sum(file.sha256 is not None for file in report.source_files)
     yield say(
         f"sha256 {report.sha256}, and those of {n_known} source files in the report",
@@ -118,3 +113,12 @@ def size(n_bytes: float) -> str:
             return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
         n_bytes /= 1024
     return f"{n_bytes:.2f} GiB"
+
+
+def largest_error(error: TensorErrors) -> tuple[str, str]:
+    """How far the tensors of a type are from their source, in English and Korean."""
+    largest = f"{error.relative:.2%} ({error.worst})" if error.relative else "0"
+    return (
+        f"{error.n_tensors} tensors of {error.type}: largest error {largest}",
+        f"{error.type} 텐서 {error.n_tensors}개: 가장 큰 오차 {largest}",
+    )

@@ -17,6 +17,7 @@ import numpy as np
 
 from komt_convert import arch
 from komt_convert.arch.base import Slot
+from komt_convert.card import called
 from komt_convert.checkpoint import read_config
 from komt_convert.digests import Digests, inputs
 from komt_convert.errors import UnsupportedError
@@ -60,7 +61,7 @@ def convert_adapter(
     metadata: Metadata = {
         "general.architecture": architecture.metadata(_Config(config))["general.architecture"],
         "general.type": text("adapter"),
-        "general.name": text(name or folder.resolve().name),
+        "general.name": text(name or called(folder)),
         "general.file_type": u32(0),
         "adapter.type": text("lora"),
         "adapter.lora.alpha": f32(_alpha(adapter)),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from komt_convert import arch
-from komt_convert.card import describe
+from komt_convert.card import called, describe
 from komt_convert.checkpoint import Checkpoint, open_checkpoint
 from komt_convert.digests import Input
 from komt_convert.errors import SourceError, UnsupportedError
@@ -64,7 +64,7 @@ def open_source(
     model = path
     if is_adapter(path):
         model, adapters = base_of(path, base), [(path, 1.0), *adapters]
-        name = name or path.resolve().name
+        name = name or called(path)
     elif base is not None:
         raise SourceError(
             f"{path} is no adapter, so it has no base model; leave --base out.",
@@ -104,10 +104,10 @@ def base_of(folder: Path, given: Path | None = None) -> Path:
     for place in (Path(named), folder / named, folder.resolve().parent / Path(named).name):
         if named and (place / "config.json").is_file():
             return place
-    what = repr(named) if named else "a model that it does not name"
+    what, ko = (repr(named),) * 2 if named else ("a model that it does not name", "이름 모를")
     raise SourceError(
         f"{folder} is an adapter for {what}, which is not here; give its folder with --base.",
-        f"{folder} 폴더는 {named!r} 모델의 어댑터인데 그 모델이 여기 없습니다. "
+        f"{folder} 폴더는 {ko} 모델의 어댑터인데 그 모델이 여기 없습니다. "
         "--base로 폴더를 지정하세요.",
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +18,7 @@ from ..language import say, speaks_korean
 from . import options
 from .base import KomtCommand
 from .output import note, print_json, size
+from .sources import bring
 
 if TYPE_CHECKING:
     from komt_convert import Report
@@ -69,10 +70,11 @@ def weighing(command: F) -> F:
 @click.command(
     cls=KomtCommand,
     help=say(
-        "Turn the Hugging Face checkpoint in the folder SOURCE into one GGUF file, quantized, and "
-        "prove that the file says what the checkpoint said.",
-        "폴더 SOURCE의 허깅 페이스 체크포인트를 양자화된 GGUF 파일 하나로 바꾸고, 그 파일이 "
-        "체크포인트와 같은 것을 말하는지 증명합니다.",
+        "Turn the Hugging Face checkpoint SOURCE, a folder or org/repo, into one GGUF file, "
+        "quantized, and prove that the file says what the checkpoint said. An adapter is merged "
+        "into the model that it was trained on.",
+        "허깅 페이스 체크포인트 SOURCE(폴더나 org/repo)를 양자화된 GGUF 파일 하나로 바꾸고, 그 "
+        "파일이 체크포인트와 같은 것을 말하는지 증명합니다. 어댑터는 학습한 기반 모델에 합칩니다.",
     ),
 )
 @click.argument("source")
@@ -84,8 +86,8 @@ def weighing(command: F) -> F:
     multiple=True,
     metavar="PATH",
     help=say(
-        "Merge the LoRA adapter in this folder (repeatable).",
-        "이 폴더의 LoRA 어댑터를 합칩니다(반복 가능).",
+        "Merge this LoRA adapter, a folder or org/repo (repeatable).",
+        "이 LoRA 어댑터(폴더나 org/repo)를 합칩니다(반복 가능).",
     ),
 )
 @click.option(
@@ -102,8 +104,8 @@ def weighing(command: F) -> F:
     "--base",
     metavar="PATH",
     help=say(
-        "The folder of the base model, if SOURCE is an adapter (default: what the adapter names).",
-        "SOURCE가 어댑터일 때 기반 모델의 폴더(기본: 어댑터에 적힌 모델).",
+        "The base model, a folder or org/repo, if SOURCE is an adapter (default: what it names).",
+        "SOURCE가 어댑터일 때 기반 모델의 폴더나 org/repo(기본: 어댑터에 적힌 모델).",
     ),
 )
 @click.option(
@@ -156,10 +158,11 @@ def weighing(command: F) -> F:
 @options.quiet()
 def command(source: str, output: str | None, **given: Any) -> None:
     from komt_convert import convert
+    from komt_convert.output import refuse_target
+    from komt_convert.planning import want
 
     from ..prompts import PRESETS, choose
 
-    source = _brought(source, given)
     if given["dry_run"]:
         _show_sizes(source, given)
         return
@@ -168,19 +171,21 @@ def command(source: str, output: str | None, **given: Any) -> None:
             "Say with -o which file to make, or ask for sizes only with --dry-run.",
             "만들 파일을 -o로 정하거나, 크기만 보려면 --dry-run을 쓰세요.",
         )
+    refuse_target(Path(output), force=given["force"])  # sooner than a download ends
     if given["as_adapter"]:
         _convert_adapter(source, output, given)
         return
+    want(given["quantization"], given["tensor_type"], given["imatrix"])
     name = given["template"]
     jinja = choose(name, None).jinja if name else None
-    adapters = adapters_of(given["lora"], given["lora_scale"])
+    here = bring(source, given)
     with progress_bar(hidden=given["quiet"]) as progress:
         report = convert(
-            source,
+            here.model,
             output,
             quant=given["quantization"],
-            adapters=adapters,
-            base=given["base"],
+            adapters=here.adapters,
+            base=here.base,
             chat_template=jinja,
             tensor_types=given["tensor_type"],
             imatrix=given["imatrix"],
@@ -200,33 +205,15 @@ def command(source: str, output: str | None, **given: Any) -> None:
         )
 
 
-def _brought(source: str, given: Any) -> str:
-    """SOURCE as a path: a repository or a name of the catalogue is downloaded first."""
-    from .. import catalogue, hub
-    from ..references import parse
-
-    if Path(source).expanduser().exists() or source.startswith((".", "/", "~")):
-        return source
-    if catalogue.find(source) is None and parse(source).kind != "repo":
-        return source
-    from .bars import bars
-
-    with bars(hidden=given["quiet"]) as step:
-        folder = hub.checkpoint(
-            source,
-            hub=hub.Hub.here(offline=given["offline"]),
-            on_progress=lambda p: step(p.stage, Path(p.file).name, p.done, p.total),
-        )
-    return str(folder)
-
-
 def _show_sizes(source: str, given: Any) -> None:
     from komt_convert import survey
 
     from .sizes import show_sizes
 
-    adapters = adapters_of(given["lora"], given["lora_scale"])
-    found = survey(source, adapters=adapters, base=given["base"], tensor_types=given["tensor_type"])
+    here = bring(source, given)
+    found = survey(
+        here.model, adapters=here.adapters, base=here.base, tensor_types=given["tensor_type"]
+    )
     show_sizes(found, given)
 
 
@@ -238,8 +225,9 @@ def _convert_adapter(source: str, output: str, given: Any) -> None:
             "--as-adapter makes a file of the adapter SOURCE; leave --lora out.",
             "--as-adapter는 어댑터 SOURCE를 파일로 만듭니다. --lora를 빼세요.",
         )
+    here = bring(source, given, weights=False)
     report = convert_adapter(
-        source, output, base=given["base"], force=given["force"], save_report=True
+        here.model, output, base=here.base, force=given["force"], save_report=True
     )
     if given["json"]:
         print_json(report.as_dict())
@@ -252,15 +240,6 @@ def _convert_adapter(source: str, output: str, given: Any) -> None:
                 f"{size(report.out_bytes)}\n  sha256 {report.sha256}",
             )
         )
-
-
-def adapters_of(paths: Sequence[str], scales: Sequence[float]) -> list[tuple[str, float]]:
-    if scales and len(scales) != len(paths):
-        raise UsageError(
-            f"There are {len(paths)} --lora and {len(scales)} --lora-scale; give one for each.",
-            f"--lora는 {len(paths)}개, --lora-scale은 {len(scales)}개입니다. 짝을 맞추세요.",
-        )
-    return list(zip(paths, scales or [1.0] * len(paths), strict=True))
 
 
 def progress_bar(*, hidden: bool) -> AbstractContextManager[OnProgress]:

@@ -14,8 +14,9 @@ from ..errors import InvalidModel, UsageError
 from ..language import say
 from . import options
 from .base import KomtCommand
-from .convert import adapters_of, progress_bar
+from .convert import progress_bar
 from .output import print_json
+from .sources import bring
 
 if TYPE_CHECKING:
     from komt_convert.proof import FileProof
@@ -36,7 +37,10 @@ if TYPE_CHECKING:
 @click.option(
     "--against",
     metavar="SOURCE",
-    help=say("The checkpoint that it was made from.", "이 파일의 원본 체크포인트."),
+    help=say(
+        "The checkpoint or adapter that it was made from: a folder or org/repo.",
+        "이 파일을 만든 체크포인트나 어댑터: 폴더나 org/repo.",
+    ),
 )
 @click.option(
     "--lora",
@@ -65,6 +69,7 @@ if TYPE_CHECKING:
     ),
 )
 @options.threads()
+@options.offline()
 @options.json_output()
 @options.quiet()
 def command(model: str | None, against: str | None, **given: Any) -> None:
@@ -79,12 +84,13 @@ def command(model: str | None, against: str | None, **given: Any) -> None:
         return
     from komt_convert.proof import verify_file
 
+    here = bring(against, given)
     with progress_bar(hidden=given["quiet"]) as progress:
         proof = verify_file(
             path,
-            against,
-            adapters=adapters_of(given["lora"], given["lora_scale"]),
-            base=given["base"],
+            here.model,
+            adapters=here.adapters,
+            base=here.base,
             logits=given["logits"],
             threads=given["threads"],
             progress=progress,
@@ -144,18 +150,14 @@ def _about(n_tensors: int, digest: Digest) -> str:
 
 
 def _lines(proof: FileProof, against: str) -> Iterator[str]:
+    from komt_convert.console import largest_error
+
     yield str(proof.path)
     yield say(
         f"  {proof.n_tensors} tensors and {proof.tokens_compared:,} token ids agree with {against}",
         f"  텐서 {proof.n_tensors}개와 토큰 {proof.tokens_compared:,}개가 {against}와 같음",
     )
-    for error in proof.errors:
-        yield say(
-            f"  {error.n_tensors} tensors of {error.type}: largest error {error.relative:.2%} "
-            f"({error.worst})",
-            f"  {error.type} 텐서 {error.n_tensors}개: 가장 큰 오차 {error.relative:.2%}"
-            f"({error.worst})",
-        )
+    yield from (f"  {say(*largest_error(error))}" for error in proof.errors)
     if proof.recorded:
         yield say(
             f"  {proof.recorded} source files are those of the conversion (SHA-256)",

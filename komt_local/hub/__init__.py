@@ -1,7 +1,7 @@
 """How models come here: from the Hugging Face Hub into its own cache, proven by their digests.
 
     pull("komt-mistral-7b-v1:Q4_K_M")     a GGUF file, downloaded or converted on the way
-    checkpoint("org/repo")                the folder of a checkpoint, for a conversion
+    source("org/repo")                    the folder of a checkpoint or adapter, for a conversion
 
 The names below are loaded when they are first used. What is here already is the business of
 `komt_local.library`; this package is the only one that opens a connection to another machine.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api import Hub
-    from .checkpoints import checkpoint
+    from .checkpoints import source
     from .download import OnProgress, Progress
     from .plan import Plan, make_plan
     from .pulling import Pulled, carry_out, find_offline, pull
@@ -26,10 +26,10 @@ _HOMES = {
     "Progress": "download",
     "Pulled": "pulling",
     "carry_out": "pulling",
-    "checkpoint": "checkpoints",
     "find_offline": "pulling",
     "make_plan": "plan",
     "pull": "pulling",
+    "source": "checkpoints",
 }
 
 __all__ = [
@@ -39,10 +39,10 @@ __all__ = [
     "Progress",
     "Pulled",
     "carry_out",
-    "checkpoint",
     "find_offline",
     "make_plan",
     "pull",
+    "source",
 ]
 
 

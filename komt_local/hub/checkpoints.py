@@ -1,4 +1,5 @@
-"""Checkpoints on the hub: which of a repository's files make one, and how it comes here.
+"""Checkpoints and adapters on the hub: which of a repository's files make one, and how it comes
+here.
 
 What converts is asked of the converter before the weights are downloaded, from the config alone.
 """
@@ -22,12 +23,18 @@ from .failures import offline
 from .waiting import Wait
 
 _BESIDE = (".json", ".model", ".txt", ".jinja")
-_NOT_OURS = ("consolidated", "adapter_", "training_", "optimizer", "trainer_")
+_NOT_OURS = ("consolidated", "training_", "optimizer", "trainer_")
+
+
+def is_adapter(repository: Repository) -> bool:
+    """Whether it holds an adapter and no model."""
+    return "adapter_config.json" in repository.files and "config.json" not in repository.files
 
 
 def weight_files(repository: Repository) -> list[str]:
-    """The files that transformers would load: safetensors before pickles."""
-    for stem, ending in (("model", ".safetensors"), ("pytorch_model", ".bin")):
+    """The files that transformers would load, or PEFT: safetensors before pickles."""
+    stems = ("adapter_model",) * 2 if is_adapter(repository) else ("model", "pytorch_model")
+    for stem, ending in zip(stems, (".safetensors", ".bin"), strict=True):
         names = [n for n in _top(repository) if n.startswith(stem) and n.endswith(ending)]
         if names:
             return names
@@ -36,14 +43,17 @@ def weight_files(repository: Repository) -> list[str]:
 
 def wanted_files(repository: Repository) -> list[str]:
     """Everything that a conversion reads, small files first."""
-    small = [name for name in _top(repository) if name.endswith(_BESIDE) or name == "README.md"]
+    not_ours = _NOT_OURS if is_adapter(repository) else (*_NOT_OURS, "adapter_")
+    small = [
+        name
+        for name in _top(repository)
+        if (name.endswith(_BESIDE) or name == "README.md") and not name.startswith(not_ours)
+    ]
     return small + weight_files(repository)
 
 
 def _top(repository: Repository) -> list[str]:
-    return sorted(
-        name for name in repository.files if "/" not in name and not name.startswith(_NOT_OURS)
-    )
+    return sorted(name for name in repository.files if "/" not in name)
 
 
 def refuse_unreadable(hub: Hub, repository: Repository, wait: Wait = time.sleep) -> None:
@@ -51,15 +61,16 @@ def refuse_unreadable(hub: Hub, repository: Repository, wait: Wait = time.sleep)
 
     Raises ModelError, or what the converter says of the config.
     """
-    name = repository.name
-    if "config.json" not in repository.files:
-        raise _adapter(name) if "adapter_config.json" in repository.files else _no_model(name)
+    name, has_config = repository.name, "config.json" in repository.files
+    if not has_config and not is_adapter(repository):
+        raise _no_model(name)
     weights = weight_files(repository)
     if not weights:
-        raise _no_weights(name)
+        raise _no_weights(repository)
     if weights[0].endswith(".bin") and find_spec("torch") is None:
-        raise _no_torch(name)
-    _look_up(name, download(hub, repository, repository.files["config.json"], wait=wait))
+        raise _no_torch(repository)
+    if has_config:
+        _look_up(name, download(hub, repository, repository.files["config.json"], wait=wait))
 
 
 def _look_up(name: str, path: Path) -> None:
@@ -80,17 +91,18 @@ def _read_object(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def checkpoint(
+def source(
     text: str,
     *,
     hub: Hub | None = None,
+    weights: bool = True,
     on_progress: OnProgress = lambda progress: None,
     wait: Wait = time.sleep,
 ) -> Path:
-    """The folder of the checkpoint that a reference names, downloaded if it is not here.
+    """The folder of the checkpoint or adapter that a reference names, downloaded if not here.
 
-    A folder that exists is returned as it is. Raises as `download` does, and ModelError for what
-    the converter cannot read.
+    A folder that exists is returned as it is. Without `weights`, only the config is brought.
+    Raises as `download` does, and ModelError for what the converter cannot read.
     """
     if Path(text).expanduser().exists():
         return Path(text).expanduser()
@@ -100,6 +112,8 @@ def checkpoint(
         return _here(hub, reference)
     repository = read_repository(hub, reference.name, reference.revision, wait=wait)
     refuse_unreadable(hub, repository, wait)
+    if not weights:
+        return _snapshot(hub, repository)
     return bring(hub, repository, on_progress=on_progress, wait=wait)
 
 
@@ -113,6 +127,10 @@ def bring(
     """Download everything that a conversion reads; the folder of the snapshot."""
     for name in wanted_files(repository):
         download(hub, repository, repository.files[name], on_progress=on_progress, wait=wait)
+    return _snapshot(hub, repository)
+
+
+def _snapshot(hub: Hub, repository: Repository) -> Path:
     return cached_repo(repository.name, hub.cache).folder / "snapshots" / repository.commit
 
 
@@ -136,7 +154,7 @@ def _here(hub: Hub, reference: Reference) -> Path:
     there = cached_repo(reference.name, hub.cache)
     commit = there.commit(reference.revision or "main")
     folder = there.folder / "snapshots" / (commit or "-")
-    if not (folder / "config.json").is_file():
+    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
         raise offline(reference.name)
     return folder
 
@@ -148,10 +166,12 @@ def carries_template(folder: Path) -> bool:
     return bool(_read_object(folder / "tokenizer_config.json").get("chat_template"))
 
 
-def _adapter(name: str) -> ModelError:
+def adapter_alone(name: str) -> ModelError:
     return ModelError(
-        f"{name} is a LoRA adapter, not a model; convert its base model.",
-        f"{name}은(는) 모델이 아니라 LoRA 어댑터입니다. 기반 모델을 변환하세요.",
+        f"{name} is a LoRA adapter and no model; merge it into the one that it was trained on: "
+        f"komt-local convert {name} -o OUT.gguf",
+        f"{name}은(는) 모델이 아니라 LoRA 어댑터입니다. 학습한 기반 모델에 합치세요: "
+        f"komt-local convert {name} -o OUT.gguf",
     )
 
 
@@ -164,20 +184,27 @@ def _no_model(name: str) -> ModelError:
     )
 
 
-def _no_weights(name: str) -> ModelError:
+def _no_weights(repository: Repository) -> ModelError:
+    name = repository.name
+    config, *files = (
+        ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+        if is_adapter(repository)
+        else ("config.json", "model.safetensors", "pytorch_model.bin")
+    )
     return ModelError(
-        f"{name} has a config.json, but neither model.safetensors nor pytorch_model.bin; look for "
-        "the repository with the weights on its page.",
-        f"{name} 저장소에 config.json은 있지만 model.safetensors도 pytorch_model.bin도 없습니다. "
+        f"{name} has {config}, but neither {files[0]} nor {files[1]}; look for the repository with "
+        "the weights on its page.",
+        f"{name} 저장소에 {config}은 있지만 {files[0]}도 {files[1]}도 없습니다. "
         "가중치가 있는 저장소를 모델 페이지에서 찾으세요.",
     )
 
 
-def _no_torch(name: str) -> ModelError:
+def _no_torch(repository: Repository) -> ModelError:
+    name, file = repository.name, weight_files(repository)[0]
     return ModelError(
-        f"{name} has its weights as pytorch_model.bin, which takes torch to read; install it with "
+        f"{name} has its weights as {file}, which takes torch to read; install it with "
         "pip install 'komt-local[convert]'.",
-        f"{name}의 가중치는 pytorch_model.bin이라 읽으려면 torch가 필요합니다. "
+        f"{name}의 가중치는 {file} 파일이라 읽으려면 torch가 필요합니다. "
         "pip install 'komt-local[convert]'로 설치하세요.",
     )
 

@@ -19,7 +19,13 @@ from ..library.find import expand, spelled
 from ..references import Reference
 from ..variants import Variant, best_type, choose, file_bytes, matching, variants
 from .api import Hub, RemoteFile, Repository, read_repository
-from .checkpoints import refuse_unreadable, wanted_files, weight_files
+from .checkpoints import (
+    adapter_alone,
+    is_adapter,
+    refuse_unreadable,
+    wanted_files,
+    weight_files,
+)
 from .download import Place
 from .machine import memory_bytes
 
@@ -153,6 +159,8 @@ def _plan_conversion(
     """Convert the checkpoint, if there is one that can be."""
     if found and not weight_files(repository):
         choose(reference, found, memory)  # says which types there are
+    if is_adapter(repository):
+        raise adapter_alone(repository.name)
     refuse_unreadable(hub, repository)
     weights = sum(repository.files[name].size for name in weight_files(repository))
     parameters = (model.parameters if model else 0) or repository.parameters or weights / 2

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from checkpoints import write_json
-from komt_convert.card import describe
+from komt_convert.card import called, describe
 
 CARD = """\
 ---
@@ -136,3 +136,15 @@ def test_sampling_defaults_are_kept_for_other_programs(tmp_path: Path) -> None:
         "general.sampling.temp": 0.7,
         "general.sampling.penalty_repeat": 1.1,
     }
+
+
+def test_a_snapshot_is_called_what_its_repository_is(tmp_path: Path) -> None:
+    snapshot = tmp_path / "models--davidkim205--komt-mistral-7b-v1" / "snapshots" / ("5e" * 20)
+    snapshot.parent.mkdir(parents=True)
+    found = described(snapshot, "# komt", _name_or_path="/home/david/mistral-7b")
+    assert found["general.name"] == "Komt Mistral 7b v1"
+    assert found["general.organization"] == "Davidkim205"
+    page = "https://huggingface.co/davidkim205/komt-mistral-7b-v1"
+    assert found["general.source.repo_url"] == page
+    assert called(snapshot) == "komt-mistral-7b-v1"
+    assert called(tmp_path / "mine") == "mine"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from hub_program import Program
-from hub_server import LoopbackHub
+from hub_server import CHECKPOINT, LoopbackHub, Repo
 
 from komt_local.hub import Hub
 
@@ -55,3 +55,20 @@ def program(server: LoopbackHub, tmp_path: Path) -> Program:
         "LANG": "en_US.UTF-8",
     }
     return Program(environment, tmp_path / "hf" / "hub")
+
+
+@pytest.fixture
+def here(client: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """The same hub for the command line in this process."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", client.endpoint)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
+    return Hub.here()
+
+
+@pytest.fixture
+def checkpoint(server: LoopbackHub, tiny_checkpoint: Path) -> dict[str, bytes]:
+    files = {path.name: path.read_bytes() for path in tiny_checkpoint.iterdir()}
+    server.repos[CHECKPOINT] = Repo(files | {"pytorch_model.bin": b"x" * 9000, "a/b.gguf.txt": b""})
+    return files

@@ -21,6 +21,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 LARGE = 4096
 """Files of at least so many bytes are large ones (LFS), served by the storage host."""
 BLOCK = 1 << 16
+CHECKPOINT = "org/tiny"
+"""The repository of the fixture `checkpoint`."""
 
 
 @dataclass

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from hub_program import Program
-from hub_server import LoopbackHub, Repo, sha256
+from hub_server import CHECKPOINT, LoopbackHub, Repo, sha256
 
 from komt_local import catalogue, hub, library
 from komt_local.cli import run
@@ -23,18 +23,7 @@ from komt_local.hub import Hub, checkpoints, machine
 from komt_local.library import records
 
 GGUF = "org/tiny-GGUF"
-CHECKPOINT = "org/tiny"
 GB = 10**9
-
-
-@pytest.fixture
-def here(client: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
-    """The same hub for the command line in this process."""
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "ENDPOINT", client.endpoint)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
-    return Hub.here()
 
 
 @pytest.fixture
@@ -42,13 +31,6 @@ def gguf(server: LoopbackHub, tiny_gguf: Path) -> bytes:
     content = tiny_gguf.read_bytes()
     server.repos[GGUF] = Repo({"tiny-F16.gguf": content, "README.md": b"# tiny"})
     return content
-
-
-@pytest.fixture
-def checkpoint(server: LoopbackHub, tiny_checkpoint: Path) -> dict[str, bytes]:
-    files = {path.name: path.read_bytes() for path in tiny_checkpoint.iterdir()}
-    server.repos[CHECKPOINT] = Repo(files | {"pytorch_model.bin": b"x" * 9000, "a/b.gguf.txt": b""})
-    return files
 
 
 def test_pull_prints_the_path_and_says_what_it_does(
@@ -175,25 +157,12 @@ def test_the_checkpoint_is_kept_when_asked_for_or_when_it_was_here(
 ) -> None:
     assert run(["pull", CHECKPOINT, "-q", "Q8_0", "--keep-source", "--quiet"]) == 0
     sent = server.sent()
-    folder = hub.checkpoint(CHECKPOINT)
+    folder = hub.source(CHECKPOINT)
     assert {p.name for p in folder.iterdir()} == set(checkpoint)
     assert run(["pull", CHECKPOINT, "-q", "Q4_0", "--quiet"]) == 0
-    assert hub.checkpoint(CHECKPOINT, hub=Hub(here.endpoint, here.cache, offline=True)) == folder
+    assert hub.source(CHECKPOINT, hub=Hub(here.endpoint, here.cache, offline=True)) == folder
     assert (folder / "model.safetensors").is_file()
     assert server.sent() == sent
-
-
-def test_convert_takes_a_repository_as_its_source(
-    here: Hub, checkpoint: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "made.gguf"
-    arguments = ["convert", CHECKPOINT, "-o", str(out), "-q", "Q8_0", "--quiet"]
-    assert run([*arguments, "--offline"]) == 1
-    assert "offline was asked for" in capsys.readouterr().err
-    assert run(arguments) == 0
-    assert library.describe(out).file_type == "Q8_0"
-    out.unlink()
-    assert run([*arguments, "--offline"]) == 0
 
 
 def test_a_model_of_the_catalogue_is_converted_under_its_name(
@@ -220,7 +189,10 @@ def test_a_model_of_the_catalogue_is_converted_under_its_name(
     ("files", "message"),
     [
         ({"README.md": b""}, "neither a GGUF file nor a checkpoint"),
-        ({"adapter_config.json": b"{}", "adapter_model.safetensors": b"x"}, "LoRA adapter"),
+        (
+            {"adapter_config.json": b"{}", "adapter_model.safetensors": b"x"},
+            f"LoRA adapter .* komt-local convert {CHECKPOINT} -o",
+        ),
         ({"config.json": b"{}", "tf_model.h5": b"x"}, "neither model.safetensors nor"),
         (
             {
