@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from threading import Condition, get_native_id
+from threading import Condition, Semaphore, get_native_id
 from typing import Self
 
 from komt_convert.errors import SourceError
@@ -68,7 +68,7 @@ def inputs(part: str, folder: Path, weights: Iterable[Path]) -> tuple[Input, ...
 
 
 class Digests:
-    """Hashes `files` in threads of its own; leaving the context ends them.
+    """Hashes `files` in threads of its own, at first in half of `threads`; leaving ends them.
 
     Without `named`, a file is read even where its name in a cache tells its digest. Without
     `large`, large files are not read, and have none. `n_read` counts bytes.
@@ -86,7 +86,8 @@ class Digests:
         self._named, self._large = named, large
         self._allowed, self._lead, self.n_read = lead, lead, 0
         self._changed = Condition()
-        self._pool = ThreadPoolExecutor(max(1, threads // 2), "komt-digest", _step_back)
+        self._threads, self._turns = threads, Semaphore(max(1, threads // 2))
+        self._pool = ThreadPoolExecutor(threads, "komt-digest", _step_back)
         self._found = [self._pool.submit(self._look, file) for file in files]
 
     def __enter__(self) -> Self:
@@ -94,6 +95,7 @@ class Digests:
 
     def __exit__(self, *error: object) -> None:
         self._allow(-inf)
+        self._turns.release(self._threads)
         self._pool.shutdown(cancel_futures=True)
 
     def following(self, on_progress: OnProgress | None) -> OnProgress:
@@ -107,8 +109,12 @@ class Digests:
         return move
 
     def result(self) -> tuple[SourceFile, ...]:
-        """All files in order, when the last is done. Raises SourceError for one that is gone."""
+        """All files in order, when the last is done. Raises SourceError for one that is gone.
+
+        Nothing else is left to do, so all threads hash now.
+        """
         self._allow(inf)
+        self._turns.release(self._threads)
         return tuple(future.result() for future in self._found)
 
     def _allow(self, n_bytes: float) -> None:
@@ -119,8 +125,9 @@ class Digests:
 
     def _look(self, file: Input) -> SourceFile:
         try:
-            size = file.path.stat().st_size
-            digest = self._digest(file.path, is_large=size > SMALL)
+            with self._turns:
+                size = file.path.stat().st_size
+                digest = self._digest(file.path, is_large=size > SMALL)
         except OSError as error:
             raise SourceError(
                 f"{file.path} could not be read ({error.strerror}); copy or download it again.",

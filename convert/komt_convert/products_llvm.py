@@ -17,21 +17,31 @@ from komt_convert.tensors import FloatArray
 _STRIP = 64  # columns of a tile that are summed at once, in as many registers as that takes
 _VECTOR = f"<{_STRIP} x float>"
 _IR = f"""
-define void @add(ptr %rows, i64 %n_rows, i64 %row_length, ptr %left, i64 %rank, ptr %tile) {{
+define void @add(ptr %rows, i64 %n_rows, i64 %row_length, ptr %left, i64 %rank,
+                 ptr %tiles, i64 %n_tiles) {{
 entry:
+  %tile_size = mul i64 %rank, {TILE}
+  br label %tile_begins
+
+tile_begins:
+  %tile = phi i64 [0, %entry], [%next_tile, %tile_ends]
+  %tile_at = mul i64 %tile, %tile_size
+  %tile_p = getelementptr float, ptr %tiles, i64 %tile_at
+  %column = mul i64 %tile, {TILE}
+  %column_p = getelementptr float, ptr %rows, i64 %column
   br label %row_begins
 
 row_begins:
-  %row = phi i64 [0, %entry], [%next_row, %row_ends]
+  %row = phi i64 [0, %tile_begins], [%next_row, %row_ends]
   %row_at = mul i64 %row, %row_length
-  %row_p = getelementptr float, ptr %rows, i64 %row_at
+  %row_p = getelementptr float, ptr %column_p, i64 %row_at
   %left_at = mul i64 %row, %rank
   %left_p = getelementptr float, ptr %left, i64 %left_at
   br label %strip_begins
 
 strip_begins:
   %strip = phi i64 [0, %row_begins], [%next_strip, %strip_ends]
-  %strip_p = getelementptr float, ptr %tile, i64 %strip
+  %strip_p = getelementptr float, ptr %tile_p, i64 %strip
   br label %product
 
 product:
@@ -62,13 +72,18 @@ strip_ends:
 row_ends:
   %next_row = add i64 %row, 1
   %is_row = icmp ult i64 %next_row, %n_rows
-  br i1 %is_row, label %row_begins, label %end
+  br i1 %is_row, label %row_begins, label %tile_ends
+
+tile_ends:
+  %next_tile = add i64 %tile, 1
+  %is_tile = icmp ult i64 %next_tile, %n_tiles
+  br i1 %is_tile, label %tile_begins, label %end
 
 end:
   ret void
 }}
 """
-"""rows[:, :TILE] += left · tile, where there are rows and the rank is not zero.
+"""rows[:, : n_tiles * TILE] += left · tiles, where none of the numbers is zero.
 
 Without fast-math flags LLVM neither reorders operations nor fuses them:
 https://llvm.org/docs/LangRef.html#fast-math-flags.
@@ -83,7 +98,7 @@ def _compile() -> tuple[llvm.ExecutionEngine, Callable[..., None]]:
     )
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(_IR), machine)
     pointer, number = ctypes.c_void_p, ctypes.c_int64
-    prototype = ctypes.CFUNCTYPE(None, pointer, number, number, pointer, number, pointer)
+    prototype = ctypes.CFUNCTYPE(None, pointer, number, number, pointer, number, pointer, number)
     return engine, prototype(engine.get_function_address("add"))
 
 
@@ -92,9 +107,9 @@ _engine, _add = _compile()  # the code lives as long as its engine
 
 def add_product(rows: FloatArray, left: FloatArray, tiles: FloatArray) -> None:
     (n_rows, row_length), rank = rows.shape, left.shape[1]
-    n_whole = row_length // TILE if rows.size and rank else 0
-    row, values, tile = rows.ctypes.data, left.ctypes.data, tiles.ctypes.data
-    for number in range(n_whole):
-        start = row + number * TILE * rows.itemsize
-        _add(start, n_rows, row_length, values, rank, tile + number * tiles.strides[0])
-    by_numpy(rows[:, n_whole * TILE :], left, tiles[n_whole:])
+    n_whole = row_length // TILE
+    if n_rows and n_whole and rank:
+        values, tile = left.ctypes.data, tiles.ctypes.data
+        _add(rows.ctypes.data, n_rows, row_length, values, rank, tile, n_whole)
+    if n_whole < len(tiles):
+        by_numpy(rows[:, n_whole * TILE :], left, tiles[n_whole:])

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from math import inf
 from pathlib import Path
+from threading import Barrier, Semaphore
 from typing import Any
 
 import pytest
@@ -107,10 +108,26 @@ def test_progress_is_handed_on(large: Path) -> None:
     assert steps == [Progress("write", 1, 2)]
 
 
+def test_at_the_end_all_threads_hash(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both, entered = Barrier(2, timeout=10), Semaphore(0)
+
+    def hash_with_another(self: Digests, path: Path) -> str:
+        entered.release()
+        both.wait()
+        return path.name
+
+    monkeypatch.setattr(Digests, "_hash", hash_with_another)
+    with Digests([Input("model", large)] * 4, threads=2) as digests:
+        assert entered.acquire(timeout=10)
+        assert not entered.acquire(timeout=0.1)  # half of the threads, while there is other work
+        assert [file.sha256 for file in digests.result()] == [large.name] * 4
+
+
 def test_leaving_ends_a_hash_that_waits(large: Path) -> None:
-    with Digests([Input("model", large)] * 9, threads=1, lead=0) as digests:
-        wait_until(MIB, digests)
-    assert digests.n_read <= 2 * MIB
+    for threads in (1, 4):
+        with Digests([Input("model", large)] * 9, threads=threads, lead=0) as digests:
+            wait_until(MIB, digests)
+        assert digests.n_read <= (1 + threads) * MIB
 
 
 def test_a_name_in_the_cache_of_the_hub_is_believed_by_a_conversion_only(
