@@ -95,31 +95,30 @@ def main() -> None:
         source = make_checkpoint(folder / "checkpoint", options)
         adapter = make_adapter(folder / "adapter", options) if options.lora else None
         costs: Costs = {}
-        for number in range(options.rounds):
-            for key, cost in one_round(number, source, adapter, folder, options):
+        for _ in range(options.rounds):
+            for key, cost in one_round(source, adapter, folder, options):
                 costs.setdefault(key, []).append(cost)
                 print(*key, f"{cost.seconds:.1f} s {cost.memory / 1e6:.0f} MB", file=sys.stderr)
         print(table(costs, options))
 
 
 def one_round(
-    number: int, source: Path, adapter: Path | None, folder: Path, options: argparse.Namespace
+    source: Path, adapter: Path | None, folder: Path, options: argparse.Namespace
 ) -> Iterator[tuple[tuple[str, str], Cost]]:
     """What each way to each type costs; their file between the two steps is made once a round.
 
-    With and without the adapter take turns at being first, since the second finds the memory that
-    the first let go: a virtual machine gets it from its host no faster than a disk writes.
+    Before each type, a conversion goes by that does not count: those after it find the memory that
+    its file let go, which a virtual machine may get from its host no faster than a disk writes.
     """
     between, threads = folder / "between.gguf", str(options.threads)
     to_bf16 = theirs(source, between, "bf16", options) if options.llama_cpp else None
     for kind in options.types:
         out = folder / "out.gguf"
         arguments = ["-m", "komt_convert", source, "-o", out, "-q", kind, "-t", threads, "--json"]
-        ways = {OURS: arguments}
+        run(source, arguments, out)
+        yield (kind, OURS), run(source, arguments, out)
         if adapter:
-            ways[WITH_ADAPTER] = [*arguments, "--lora", adapter]
-        for way in reversed(ways) if number % 2 else ways:
-            yield (kind, way), run(source, ways[way], out)
+            yield (kind, WITH_ADAPTER), run(source, [*arguments, "--lora", adapter], out)
         if to_bf16 and kind == "F16":
             yield (kind, THEIRS), theirs(source, out, "f16", options)
             out.unlink()

@@ -161,7 +161,7 @@ def _sum(
     target: Tensor, pair: Pair, factor: np.float32, n_values: int
 ) -> Callable[[int, int], FloatArray]:
     def read(start: int, stop: int) -> FloatArray:
-        rows = np.require(target.read(start, stop), requirements="W")
+        rows = np.require(target.read(start, stop), np.float32, ("C", "W"))
         left = np.ascontiguousarray(_left(pair, start, stop) * factor)
         adder(n_values)(rows, left, _right(pair))
         return rows

@@ -1,4 +1,4 @@
-"""`products.add_product` as machine code, which LLVM makes of the few lines of its IR below.
+"""What `products.by_numpy` computes, as machine code that LLVM makes of the lines of IR below.
 
 Numba would make it of Python, but takes a quarter of a second to be imported, five times as long as
 all of this, and its code is slower. llvmlite is what Numba itself compiles with.
@@ -107,6 +107,8 @@ _engine, _add = _compile()  # the code lives as long as its engine
 
 def add_product(rows: FloatArray, left: FloatArray, tiles: FloatArray) -> None:
     (n_rows, row_length), rank = rows.shape, left.shape[1]
+    if left.shape[0] != n_rows or tiles.shape != (-(-row_length // TILE), rank, TILE):
+        raise ValueError("these shapes do not fit, and the code below trusts them")
     n_whole = row_length // TILE
     if n_rows and n_whole and rank:
         values, tile = left.ctypes.data, tiles.ctypes.data

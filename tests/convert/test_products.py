@@ -64,6 +64,19 @@ def test_the_sum_is_right(seed: int, n_rows: int, rank: int, n_columns: int) -> 
     assert np.abs(found - expected).max(initial=0) <= 1e-5 * rank
 
 
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [((5, 3), (3, 600)), ((4, 3), (2, 600)), ((4, 3), (3, 300)), ((4, 3), (3, 900))],
+)
+def test_machine_code_sees_no_shapes_that_do_not_fit(
+    left: tuple[int, int], right: tuple[int, int]
+) -> None:
+    rows, wrong, other = (np.zeros(shape, np.float32) for shape in ((4, 600), left, right))
+    compiled = import_module("komt_convert.products_llvm").add_product
+    with pytest.raises(ValueError, match="do not fit"):
+        compiled(rows, wrong, products.tiles(other))
+
+
 def test_much_is_added_by_llvm_and_little_by_numpy() -> None:
     compiled = import_module("komt_convert.products_llvm").add_product
     assert products.adder(1 << 30) is compiled
