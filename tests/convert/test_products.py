@@ -73,7 +73,7 @@ def test_machine_code_sees_no_shapes_that_do_not_fit(
 ) -> None:
     rows, wrong, other = (np.zeros(shape, np.float32) for shape in ((4, 600), left, right))
     compiled = import_module("komt_convert.products_llvm").add_product
-    with pytest.raises(ValueError, match="do not fit"):
+    with pytest.raises(ValueError):
         compiled(rows, wrong, products.tiles(other))
 
 
