@@ -56,7 +56,9 @@ def _top(repository: Repository) -> list[str]:
     return sorted(name for name in repository.files if "/" not in name)
 
 
-def refuse_unreadable(hub: Hub, repository: Repository, wait: Wait = time.sleep) -> None:
+def refuse_unreadable(
+    hub: Hub, repository: Repository, wait: Wait = time.sleep, *, weights: bool = True
+) -> None:
     """Say what speaks against a conversion before gigabytes are downloaded for it.
 
     Raises ModelError, or what the converter says of the config.
@@ -64,13 +66,18 @@ def refuse_unreadable(hub: Hub, repository: Repository, wait: Wait = time.sleep)
     name, has_config = repository.name, "config.json" in repository.files
     if not has_config and not is_adapter(repository):
         raise _no_model(name)
-    weights = weight_files(repository)
-    if not weights:
-        raise _no_weights(repository)
-    if weights[0].endswith(".bin") and find_spec("torch") is None:
-        raise _no_torch(repository)
+    if weights:
+        _refuse_weights(repository)
     if has_config:
         _look_up(name, download(hub, repository, repository.files["config.json"], wait=wait))
+
+
+def _refuse_weights(repository: Repository) -> None:
+    files = weight_files(repository)
+    if not files:
+        raise _no_weights(repository)
+    if files[0].endswith(".bin") and find_spec("torch") is None:
+        raise _no_torch(repository)
 
 
 def _look_up(name: str, path: Path) -> None:
@@ -111,7 +118,7 @@ def source(
     if hub.offline:
         return _here(hub, reference)
     repository = read_repository(hub, reference.name, reference.revision, wait=wait)
-    refuse_unreadable(hub, repository, wait)
+    refuse_unreadable(hub, repository, wait, weights=weights)
     if not weights:
         return _snapshot(hub, repository)
     return bring(hub, repository, on_progress=on_progress, wait=wait)

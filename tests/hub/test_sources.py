@@ -14,7 +14,7 @@ from hub_server import CHECKPOINT, LoopbackHub, Repo
 from checkpoints import noise, write_json, write_safetensors
 from komt_local import library
 from komt_local.cli import run
-from komt_local.hub import Hub
+from komt_local.hub import Hub, checkpoints
 
 ADAPTER = "org/tiny-lora"
 MODULE = "base_model.model.model.layers.0.mlp.down_proj"
@@ -107,11 +107,19 @@ def test_adapters_and_bases_are_repositories_or_folders(
 
 
 def test_an_adapter_by_itself_needs_no_weights_of_its_base(
-    here: Hub, adapter: Path, tmp_path: Path
+    here: Hub,
+    adapter: Path,
+    checkpoint: dict[str, bytes],
+    tmp_path: Path,
+    server: LoopbackHub,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(checkpoints, "find_spec", lambda name: None)  # no torch for the pickle
+    base = {"config.json": checkpoint["config.json"], "pytorch_model.bin": b"x" * 9000}
+    server.repos[CHECKPOINT] = Repo(base)
     made(tmp_path / "adapter.gguf", ADAPTER, "--as-adapter")
     assert list(here.cache.rglob("adapter_model.safetensors"))
-    assert not list(here.cache.rglob("model.safetensors"))
+    assert not list(here.cache.rglob("pytorch_model.bin"))
 
 
 def test_nothing_is_downloaded_for_what_is_refused(
