@@ -62,8 +62,9 @@ def describe(folder: Path, n_parameters: int, *, name: str | None = None) -> Met
     import gguf
 
     folder = folder.resolve()
-    model_id = repository_of(folder) or read_json(folder / "config.json").get("_name_or_path")
-    found = _load(folder, model_id, n_parameters)
+    repository = repository_of(folder)
+    model_id = repository or read_json(folder / "config.json").get("_name_or_path")
+    found = _load(folder, Path(repository or folder), model_id, n_parameters)
     found.name = name or found.name or folder.name
     found.size_label = found.size_label or gguf.size_label(n_parameters, n_parameters, 0, 0)
     found.source_repo_url = found.source_repo_url or _page(model_id)
@@ -94,10 +95,10 @@ def called(folder: Path) -> str:
     return repository_of(folder).rpartition("/")[2] or folder.name
 
 
-def _load(folder: Path, model_id: object, n_parameters: int) -> Any:
+def _load(folder: Path, place: Path, model_id: object, n_parameters: int) -> Any:
+    """What the card in `folder` and the names tell; the last name of `place` is one of them."""
     import gguf
 
-    place = Path(repository_of(folder) or folder)
     config = {"_name_or_path": model_id} if isinstance(model_id, str) else {}
 
     def known(card: dict[str, Any]) -> Any:

@@ -5,14 +5,15 @@ An adapter brings the model that it was trained on with it, if it names one and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .. import catalogue
-from ..errors import BadReference, UsageError
+from ..errors import BadReference
 from ..references import parse
+from .options import adapters_of
 from .output import note
 
 
@@ -32,22 +33,13 @@ def bring(text: str, given: Any, *, weights: bool = True) -> Sources:
     """
     from komt_convert.lora_file import is_adapter
 
-    scales = _scaled(given["lora"], given["lora_scale"])
+    scales = adapters_of(given)
     model, base = _brought(text, given), given["base"]
     adapters = [(_brought(path, given), scale) for path, scale in scales]
     if is_adapter(Path(model)):
         base = base or _named_base(text, Path(model), given)
         base = base and _brought(base, given, weights=weights)
     return Sources(model, adapters, base)
-
-
-def _scaled(paths: Sequence[str], scales: Sequence[float]) -> list[tuple[str, float]]:
-    if scales and len(scales) != len(paths):
-        raise UsageError(
-            f"There are {len(paths)} --lora and {len(scales)} --lora-scale; give one for each.",
-            f"--lora는 {len(paths)}개, --lora-scale은 {len(scales)}개입니다. 짝을 맞추세요.",
-        )
-    return list(zip(paths, scales or [1.0] * len(paths), strict=True))
 
 
 def _named_base(text: str, adapter: Path, given: Any) -> str | None:
@@ -90,7 +82,7 @@ def _brought(text: str, given: Any, *, weights: bool = True) -> str:
 
 def _is_elsewhere(text: str) -> bool:
     """Whether it names a repository or a model of the catalogue, and no path that is here."""
-    if not text or Path(text).expanduser().exists() or text.startswith((".", "/", "~")):
+    if os.path.exists(os.path.expanduser(text)):  # Path raises for ~nobody and for endless names
         return False
     try:
         return catalogue.find(text) is not None or parse(text).kind == "repo"
