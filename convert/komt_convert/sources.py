@@ -102,9 +102,9 @@ def base_of(folder: Path, given: Path | None = None) -> Path:
         return given
     named = read_adapter(folder).base
     for place in (Path(named), folder / named, folder.resolve().parent / Path(named).name):
-        if named and (place / "config.json").is_file():
+        if named and os.path.isfile(place / "config.json"):  # Path raises for an endless name
             return place
-    what, ko = (repr(named),) * 2 if named else ("a model that it does not name", "이름 모를")
+    what, ko = (repr(named[:200]),) * 2 if named else ("a model that it does not name", "이름 모를")
     raise SourceError(
         f"{folder} is an adapter for {what}, which is not here; give its folder with --base.",
         f"{folder} 폴더는 {ko} 모델의 어댑터인데 그 모델이 여기 없습니다. "

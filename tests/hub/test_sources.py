@@ -142,7 +142,14 @@ def test_nothing_is_downloaded_for_what_is_refused(
 def test_a_base_that_is_no_repository_is_asked_for(
     here: Hub, adapter: Path, tmp_path: Path, server: LoopbackHub, capsys: Any
 ) -> None:
-    for name in ("/home/david/llama-2", "C:\\models\\llama", "내 모델", "../llama", "~nobody/x"):
+    for name in (
+        "/home/david/llama-2",
+        "C:\\models\\llama",
+        "내 모델",
+        "../llama",
+        "~nobody/x",
+        "a" * 5000,
+    ):
         settings = {"peft_type": "LORA", "lora_alpha": 8, "base_model_name_or_path": name}
         write_json(adapter / "adapter_config.json", settings)
         assert run(["convert", str(adapter), "-o", str(tmp_path / "out.gguf")]) == 1
